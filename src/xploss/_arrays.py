@@ -1,0 +1,286 @@
+"""What an argument is: its library, its kind, its dtype, its device, its shape.
+
+The only module that asks array-api-compat.  Refusals are worded here: TypeError for
+kind and dtype, ValueError for shape and device; each names the argument, says what
+was got and what to pass instead.
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+Array = Any  # an array of any library
+
+NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
+FLOATS = frozenset({"float64", "float32", "float16", "bfloat16"})
+INTEGERS = frozenset(
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+)
+BOOLEAN = frozenset({"bool"})
+REALS = FLOATS | INTEGERS | BOOLEAN
+
+# Every array of these has exactly one device.  JAX, Dask and DTensor shard arrays
+# and know their own rules for mixing them.
+SINGLE_DEVICE = ("numpy", "array_api_strict", "torch", "cupy")
+
+
+# ---- library and kind -----------------------------------------------------------
+
+
+def is_number(argument: Any) -> bool:
+    """Python numbers and NumPy scalars are numbers beside any library's arrays."""
+    return isinstance(argument, NUMBERS)
+
+
+def kind(argument: Any) -> str:
+    """The type as a user writes it: `numpy.ndarray`, `list`."""
+    cls = type(argument)
+    return f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
+
+
+def library(xp: Any) -> str:
+    """`numpy`, `torch`, `jax`, `dask`, ... for a namespace."""
+    name: str = xp.__name__
+    return name.removeprefix("array_api_compat.").partition(".")[0]
+
+
+def _instead_of(argument: Any) -> str | None:
+    """What to pass instead of something that looks like an array but is refused."""
+    if isinstance(argument, np.ma.MaskedArray):
+        return "its mask would be lost; pass its `.data`, and `where=~mask`"
+    if isinstance(argument, np.matrix):
+        return "pass `numpy.asarray(...)` of it"
+    if "sparse" in kind(argument) or "sparse" in str(getattr(argument, "layout", "")):
+        return "pass it dense, by `.todense()`, `.toarray()` or `.to_dense()`"
+    if getattr(argument, "is_nested", False):
+        return "pass `.to_padded_tensor(0.0)` of it, and its mask as `where`"
+    if isinstance(argument, list | tuple):
+        return "pass an array, such as `numpy.asarray(...)` of it"
+    if hasattr(argument, "to_numpy"):
+        return "pass `.to_numpy()` of it"
+    return None
+
+
+def namespace(name: str, argument: Any) -> Any:
+    """The array-API namespace of an argument, or a TypeError that says what to pass."""
+    instead = _instead_of(argument) or _instead_of(getattr(argument, "_meta", None))
+    if instead is not None:
+        raise TypeError(f"`{name}` is a {kind(argument)}: {instead}")
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(argument, torch.Tensor):
+        # array_api_compat finds out through lru_cache, of which torch.compile warns:
+        # https://github.com/pytorch/pytorch/issues/152994
+        from array_api_compat import torch as torch_namespace
+
+        return torch_namespace
+    if not array_api_compat.is_array_api_obj(argument):
+        raise TypeError(
+            f"`{name}` must be an array of NumPy, PyTorch, JAX, CuPy, Dask or another "
+            f"array-API library; got {kind(argument)}, {argument!r:.40}"
+        )
+    return array_api_compat.array_namespace(argument)
+
+
+# ---- dtype ----------------------------------------------------------------------
+
+
+def dtype_name(array: Array) -> str:
+    """`float32`, whichever library's float32 it is and in whichever byte order."""
+    dtype = array.dtype
+    return dtype.name if isinstance(dtype, np.dtype) else str(dtype).rpartition(".")[2]
+
+
+WORDS = {
+    FLOATS: "float16, bfloat16, float32 or float64",
+    REALS: "boolean, integer, or float16 to float64",
+    BOOLEAN: "boolean (pass a comparison, such as `weights > 0`)",
+}
+
+
+def check_dtype(name: str, array: Array, allowed: frozenset[str]) -> None:
+    if dtype_name(array) not in allowed:
+        raise TypeError(f"`{name}` must be {WORDS[allowed]}; got {array.dtype}")
+
+
+def computing_dtype(xp: Any, array: Array) -> Any:
+    """16-bit floats are computed in float32 and rounded once; others as they are."""
+    return xp.float64 if dtype_name(array) == "float64" else xp.float32
+
+
+# ---- shape ----------------------------------------------------------------------
+
+
+def _same_size(one: Any, other: Any) -> bool:
+    """Dask writes a size that it does not know as nan: it matches any."""
+    return bool(one == other) or one != one or other != other
+
+
+def _same_shape(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return len(one) == len(other) and all(map(_same_size, one, other))
+
+
+def _fits(shape: tuple[Any, ...], onto: tuple[Any, ...]) -> bool:
+    """Of the same rank, each size 1 or that of `onto`: broadcasting never enlarges."""
+    return len(shape) == len(onto) and all(
+        n == 1 or _same_size(n, m) for n, m in zip(shape, onto, strict=True)
+    )
+
+
+def count(shape: tuple[Any, ...], axis: tuple[int, ...] | None) -> Any:
+    """How many elements a reduction takes into one; nan where Dask does not know."""
+    return math.prod(shape if axis is None else (shape[k] for k in axis))
+
+
+# ---- arguments beside the logits --------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The first argument: every other one has to match it."""
+
+    name: str
+    array: Array
+    xp: Any
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return tuple(self.array.shape)
+
+    @property
+    def device(self) -> Any:
+        if library(self.xp) not in SINGLE_DEVICE:
+            return None
+        return self.array.device
+
+    def number(self, number: Any) -> Array:
+        """A 0-d array, made on the device: nothing crosses over from the host."""
+        dtype = computing_dtype(self.xp, self.array)
+        return self.xp.full((), float(number), dtype=dtype, device=self.device)
+
+    def labels(self, labels: Any) -> Array:
+        if is_number(labels):
+            return self.number(labels)
+        self._check_beside("labels", labels)
+        if not _same_shape(tuple(labels.shape), self.shape):
+            raise ValueError(
+                f"`labels` must have the shape of `{self.name}`, {self.shape}, or be a "
+                f"number; got shape {tuple(labels.shape)}; reshape one of them"
+            )
+        return labels
+
+    def per_class(self, name: str, values: Any) -> Any:
+        """A number, an array that fits, or one value a class along the last axis."""
+        if values is None or is_number(values):
+            return values if values is None else float(values)
+        self._check_beside(name, values)
+        shape = tuple(values.shape)
+        if len(shape) == 1 < len(self.shape) and _same_size(shape[0], self.shape[-1]):
+            return self.xp.reshape(values, (1,) * (len(self.shape) - 1) + (-1,))
+        if shape and not _fits(shape, self.shape):
+            raise ValueError(
+                f"`{name}` must be a number, have one value a class along the last "
+                f"axis, or fit onto `{self.name}`, {self.shape}, with the same rank; "
+                f"got shape {shape}"
+            )
+        return values
+
+    def weights(self, weights: Any) -> Any:
+        """A number, or an array of the logits' rank that fits."""
+        if weights is None:
+            return None
+        if is_number(weights):
+            return self.number(weights)
+        self._check_beside("weights", weights)
+        self._check_spread("weights", tuple(weights.shape))
+        return weights
+
+    def mask(self, where: Any) -> Any:
+        if where is None:
+            return None
+        if isinstance(where, bool | np.bool_):
+            dtype = self.xp.bool
+            return self.xp.full((), bool(where), dtype=dtype, device=self.device)
+        self._check_beside("where", where, BOOLEAN)
+        self._check_spread("where", tuple(where.shape))
+        return where
+
+    def _check_beside(
+        self, name: str, other: Any, dtypes: frozenset[str] = REALS
+    ) -> None:
+        xp = namespace(name, other)
+        if xp is not self.xp:
+            raise TypeError(
+                f"`{self.name}` is a {library(self.xp)} array and `{name}` a "
+                f"{library(xp)} array; convert one, so that both are of one library"
+            )
+        check_dtype(name, other, dtypes)
+        device = self.device
+        if device is not None and other.device != device:
+            raise ValueError(
+                f"`{self.name}` is on device {device} and `{name}` on device "
+                f"{other.device}; move one to the other's"
+            )
+
+    def _check_spread(self, name: str, shape: tuple[Any, ...]) -> None:
+        if not shape or _fits(shape, self.shape):
+            return
+        hint = "a size-1 axis spreads it"
+        if len(shape) == 1 and len(self.shape) > 1:
+            tail = ", None" * (len(self.shape) - 1)
+            hint = f"one a sample is `{name}[:{tail}]`, one a class `{name}[None, :]`"
+        raise ValueError(
+            f"`{name}` must be a number or fit onto `{self.name}`, {self.shape}, with "
+            f"the same rank; got shape {shape}; {hint}"
+        )
+
+
+def anchor(name: str, array: Any, dtypes: frozenset[str] = FLOATS) -> Anchor:
+    """The first argument, checked: a floating array, unless `dtypes` says otherwise."""
+    xp = namespace(name, array)
+    check_dtype(name, array, dtypes)
+    return Anchor(name, array, xp)
+
+
+# ---- sums -----------------------------------------------------------------------
+
+
+def _accumulator(xp: Any, values: Array) -> Any:
+    """float64 for a float32 sum, where the library itself would drift.
+
+    NumPy and CuPy add one by one along most axes, and PyTorch's cascade on the CPU
+    is 7 ulp off after ten million equal terms.  XLA and GPU kernels add in trees;
+    a DTensor's partial sums must not be converted.
+    """
+    name = library(xp)
+    if name == "jax" or dtype_name(values) != "float32":
+        return None
+    if name == "torch" and (kind(values) != "torch.Tensor" or not values.is_cpu):
+        return None
+    device = values.device if name in SINGLE_DEVICE else None
+    info = xp.__array_namespace_info__()
+    return info.dtypes(device=device, kind="real floating").get("float64")
+
+
+def total(xp: Any, values: Array, axis: Any, keepdims: bool = False) -> Array:
+    """The sum over `axis`, a few ulp from the exact one, in the dtype of `values`."""
+    wide = _accumulator(xp, values)
+    if wide is None and axis is not None and library(xp) == "numpy":
+        values = _with_last_in_memory(values, axis)
+    dtype = values.dtype if wide is None else wide
+    result = xp.sum(values, axis=axis, dtype=dtype, keepdims=keepdims)
+    return xp.astype(result, values.dtype, copy=False)
+
+
+def _with_last_in_memory(values: Array, axis: tuple[int, ...]) -> Array:
+    """The same array, laid out so that NumPy adds it pairwise along `axis`.
+
+    It does so only along the axis that is fastest in memory:
+    https://numpy.org/doc/stable/reference/generated/numpy.sum.html
+    """
+    kept = [k for k in range(values.ndim) if k not in axis]
+    order = (*kept, *axis)
+    return np.ascontiguousarray(values.transpose(order)).transpose(np.argsort(order))

@@ -1,0 +1,334 @@
+"""The public losses, their closed-form derivatives, and the functions they rest on."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec
+
+from . import _formula
+from ._arrays import anchor, kind
+from ._problem import (
+    Problem,
+    check_fraction,
+    evaluate,
+    gradient,
+    problem,
+    quiet,
+    reduced,
+)
+
+P = ParamSpec("P")
+
+
+class Formulas(NamedTuple):
+    """What `_formula.py` knows of a loss."""
+
+    value: Callable[..., Any]
+    value_and_slope: Callable[..., Any]
+    slope_and_curvature: Callable[..., Any] | None
+
+
+LOGITS = Formulas(
+    _formula.value, _formula.value_and_slope, _formula.slope_and_curvature
+)
+PROBABILITIES = Formulas(
+    _formula.probability_value, _formula.probability_value_and_slope, None
+)
+
+
+def _loss(checked: Callable[P, Problem]) -> Callable[P, Any]:
+    """The loss whose calls `checked` checks; it stays at hand as `__wrapped__`."""
+
+    @functools.wraps(checked)
+    def loss(*args: P.args, **options: P.kwargs) -> Any:
+        p = checked(*args, **options)
+        with quiet(p.anchor.xp):
+            return reduced(p, evaluate(p.formulas.value, p))
+
+    return loss
+
+
+@_loss
+def sigmoid_cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    pos_weight: Any = None,
+    label_smoothing: float = 0.0,
+    weights: Any = None,
+    where: Any = None,
+    axis: int | tuple[int, ...] | None = None,
+    reduction: str = "mean",
+) -> Any:
+    """Binary cross-entropy of sigmoid(logits), exact in both tails.
+
+    Per element, with the label's masses ``pos = y`` and ``neg = 1 - y``::
+
+        loss = neg * softplus(x) + pos * softplus(-x)
+             = -(y * log(sigmoid(x)) + (1 - y) * log(1 - sigmoid(x)))
+
+    ``label_smoothing`` s makes the masses ``y*(1-s) + s/2`` and ``(1-y)*(1-s) + s/2``;
+    ``pos_weight`` then multiplies ``pos``.
+
+    Parameters
+    ----------
+    logits : array of float16, bfloat16, float32 or float64, any shape
+        Any array of NumPy, PyTorch, JAX, CuPy, Dask or an array-API library.
+    labels : array of the logits' shape, boolean, integer or floating, or a number
+        The probability of the positive class, 0 to 1 (not checked here, since that
+        would wait for the device; see `check_labels`).
+    pos_weight : number, array (C,) for C classes on the last axis, or array that fits
+        "Fits" means: of the logits' rank, each size 1 or that of the logits.
+    label_smoothing : number from 0 to 1
+    weights : number or array that fits
+        Multiplies the loss per element.
+    where : boolean array that fits
+        What is left out counts nowhere, whatever its logit: 0 under reduction "none",
+        not in N, gradient 0.
+    axis : int or tuple of ints, optional
+        What the reduction runs over; by default all axes.
+    reduction : {"none", "sum", "mean", "weighted_mean"}
+        The array of losses; sum(w*l); sum(w*l) / N; sum(w*l) / sum(w).
+
+    Returns
+    -------
+    array of the same library, on the same device
+        Of the logits' dtype; 16-bit logits are computed in float32 and rounded once,
+        and what is reduced from them stays float32.  An empty mean is NaN.
+
+    Raises
+    ------
+    TypeError
+        A wrong kind or dtype; arrays of two libraries.
+    ValueError
+        A wrong shape, device, axis, smoothing or reduction.
+
+    References
+    ----------
+    The derivation and the error bounds are in `xploss/_formula.py`; softplus is folded
+    at 0 as in M. Maechler, "Accurately computing log(1 - exp(-|a|))", 2012.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logits = np.array([-40.0, 0.0, 40.0, 800.0, np.inf])
+    >>> labels = np.array([0.0, 1.0, 1.0, 0.5, 1.0])
+    >>> print(sigmoid_cross_entropy(logits, labels, reduction="none"))
+    [4.24835426e-18 6.93147181e-01 4.24835426e-18 4.00000000e+02
+     0.00000000e+00]
+    >>> print(sigmoid_cross_entropy(np.zeros((2, 3)), 1, pos_weight=3.0))
+    2.0794415416798357
+    """
+    first = anchor("logits", logits)
+    parameters = (
+        first.per_class("pos_weight", pos_weight),
+        check_fraction("label_smoothing", label_smoothing),
+    )
+    return problem(first, LOGITS, labels, parameters, weights, where, axis, reduction)
+
+
+@_loss
+def binary_cross_entropy(
+    probs: Any,
+    labels: Any,
+    *,
+    eps: float = 0.0,
+    pos_weight: Any = None,
+    label_smoothing: float = 0.0,
+    weights: Any = None,
+    where: Any = None,
+    axis: int | tuple[int, ...] | None = None,
+    reduction: str = "mean",
+) -> Any:
+    """Binary cross-entropy of probabilities, exact at 0 and 1.
+
+    Per element ``-(pos * log(p) + neg * log1p(-p))`` with ``0 * log(0) = 0``; the
+    masses as in `sigmoid_cross_entropy`, which is the better choice where logits are
+    at hand: a probability of a confident answer has lost its digits already.
+
+    Parameters
+    ----------
+    probs : array of float16, bfloat16, float32 or float64, any shape
+        Probabilities of the positive class; outside [0, 1] the loss is NaN.
+    eps : number from 0 to 0.5
+        Clips the probabilities to [eps, 1 - eps] first, as older code does; the
+        gradient is 0 where this changed one.
+    labels, pos_weight, label_smoothing, weights, where, axis, reduction
+        As for `sigmoid_cross_entropy`, as are the result and the errors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> probs = np.array([0.0, 1e-10, 0.5, 1.0])
+    >>> print(binary_cross_entropy(probs, np.array([0, 0, 1, 1]), reduction="none"))
+    [0.00000000e+00 1.00000000e-10 6.93147181e-01 0.00000000e+00]
+    """
+    first = anchor("probs", probs)
+    parameters = (
+        first.per_class("pos_weight", pos_weight),
+        check_fraction("label_smoothing", label_smoothing),
+        check_fraction("eps", eps, most=0.5),
+    )
+    return problem(
+        first, PROBABILITIES, labels, parameters, weights, where, axis, reduction
+    )
+
+
+# ---- derivatives ----------------------------------------------------------------
+
+
+def _checker(
+    loss: Any, transform: str, losses: tuple[Callable[..., Any], ...]
+) -> Callable[..., Problem]:
+    """The `checked` of one of `losses`, or of a `functools.partial` of one."""
+    function: Any = loss.func if isinstance(loss, functools.partial) else loss
+    if not any(function is ours for ours in losses):
+        names = " or ".join(f"`xploss.{ours.__name__}`" for ours in losses)
+        raise TypeError(
+            f"`{transform}` takes {names}, or a functools.partial of it; "
+            f"got {kind(loss)}, {loss!r:.60}"
+        )
+    checked: Callable[..., Problem] = function.__wrapped__
+    if isinstance(loss, functools.partial):
+        return functools.partial(checked, *loss.args, **loss.keywords)
+    return checked
+
+
+def _refuse_reduction(options: dict[str, Any]) -> None:
+    for option in ("reduction", "axis"):
+        if option in options:
+            raise TypeError(
+                f"`grad_and_hess` is per element and takes no `{option}`, got "
+                f"{options[option]!r}; a gradient scaled by 1/N would ruin Newton steps"
+            )
+
+
+def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
+    """A function of the same signature that returns (value, gradient).
+
+    The gradient of that value (of its sum, where it is an array) with respect to the
+    logits or probabilities, in closed form and from one exponential per element::
+
+        dL/dx = neg * sigmoid(x) - pos * sigmoid(-x)        logits
+        dL/dp = neg / (1 - p) - pos / p                     probabilities
+
+    Parameters
+    ----------
+    loss : `sigmoid_cross_entropy`, `binary_cross_entropy`, or a `functools.partial`
+        A TypeError for anything else.
+
+    Returns
+    -------
+    function
+        Its value is the loss's; its gradient has the logits' shape and dtype, and is
+        0 for what `where` leaves out and for an empty mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> value, gradient = value_and_grad(sigmoid_cross_entropy)(np.zeros(4), 1)
+    >>> print(value, gradient)
+    0.6931471805599453 [-0.125 -0.125 -0.125 -0.125]
+    """
+    losses = (sigmoid_cross_entropy, binary_cross_entropy)
+    checked = _checker(loss, "value_and_grad", losses)
+
+    @functools.wraps(loss)
+    def derived(*args: Any, **options: Any) -> tuple[Any, Any]:
+        p = checked(*args, **options)
+        with quiet(p.anchor.xp):
+            values, slopes = evaluate(p.formulas.value_and_slope, p)
+            return reduced(p, values), gradient(p, slopes)
+
+    return derived
+
+
+def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
+    """A function of the same signature that returns (gradient, Hessian) per element.
+
+    The first and second derivative of weight times loss by its own logit, never
+    scaled by 1/N, as Newton's method and gradient boosting need them::
+
+        dL/dx   = neg * sigmoid(x) - pos * sigmoid(-x)
+        d2L/dx2 = (pos + neg) * sigmoid(x) * sigmoid(-x)
+
+    Parameters
+    ----------
+    loss : `sigmoid_cross_entropy`, or a `functools.partial` of it
+        A TypeError for anything else; `axis` and `reduction` too are a TypeError.
+
+    Returns
+    -------
+    function
+        Both results have the logits' shape and dtype; 0 for what `where` leaves out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gradient, hessian = grad_and_hess(sigmoid_cross_entropy)(np.array([0., 40.]), 1)
+    >>> print(gradient, hessian)
+    [-5.00000000e-01 -4.24835426e-18] [2.50000000e-01 4.24835426e-18]
+    """
+    checked = _checker(loss, "grad_and_hess", (sigmoid_cross_entropy,))
+    _refuse_reduction(getattr(loss, "keywords", {}))
+
+    @functools.wraps(loss)
+    def derived(*args: Any, **options: Any) -> tuple[Any, Any]:
+        _refuse_reduction(options)
+        p = checked(*args, reduction="none", **options)
+        with quiet(p.anchor.xp):
+            slopes, curvatures = evaluate(p.formulas.slope_and_curvature, p)
+            return gradient(p, slopes), gradient(p, curvatures)
+
+    whole = inspect.signature(loss)
+    kept = [v for k, v in whole.parameters.items() if k not in ("reduction", "axis")]
+    derived.__signature__ = whole.replace(parameters=kept)  # type: ignore[attr-defined]
+    return derived
+
+
+# ---- the functions that the losses rest on ---------------------------------------
+
+
+def _per_element(formula: Callable[..., Any], x: Any, label: float) -> Any:
+    p = problem(anchor("x", x), LOGITS, label, (None, 0.0))
+    with quiet(p.anchor.xp):
+        return reduced(p, evaluate(formula, p))
+
+
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)), the slope of the loss of label 0; exact in both tails.
+
+    Takes and returns an array of float16, bfloat16, float32 or float64, of any shape
+    and library; errors as for `sigmoid_cross_entropy`.
+
+    >>> import numpy as np
+    >>> print(sigmoid(np.array([-800.0, -40.0, 0.0, np.inf])))
+    [0.00000000e+00 4.24835426e-18 5.00000000e-01 1.00000000e+00]
+    """
+    return _per_element(_formula.slope, x, 0.0)
+
+
+def softplus(x: Any) -> Any:
+    """log(1 + exp(x)), the loss of label 0; exact in both tails.
+
+    Takes and returns an array of float16, bfloat16, float32 or float64, of any shape
+    and library; errors as for `sigmoid_cross_entropy`.
+
+    >>> import numpy as np
+    >>> print(softplus(np.array([-40.0, 0.0, 40.0, np.inf])))
+    [4.24835426e-18 6.93147181e-01 4.00000000e+01            inf]
+    """
+    return _per_element(_formula.value, x, 0.0)
+
+
+def log_sigmoid(x: Any) -> Any:
+    """log(sigmoid(x)), minus the loss of label 1; exact in both tails.
+
+    Takes and returns an array of float16, bfloat16, float32 or float64, of any shape
+    and library; errors as for `sigmoid_cross_entropy`.
+
+    >>> import numpy as np
+    >>> print(log_sigmoid(np.array([-np.inf, -40.0, 0.0, 40.0])))
+    [           -inf -4.00000000e+01 -6.93147181e-01 -4.24835426e-18]
+    """
+    return -_per_element(_formula.value, x, 1.0)

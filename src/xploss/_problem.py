@@ -1,0 +1,196 @@
+"""One call of a loss: options checked, formula evaluated, weighed, masked, reduced."""
+
+import contextlib
+import difflib
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _arrays
+from ._arrays import Anchor, Array
+
+REDUCTIONS = ("none", "sum", "mean", "weighted_mean")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A checked call.  `parameters` follow logits and labels into the formulas."""
+
+    anchor: Anchor
+    formulas: Any
+    labels: Array
+    parameters: tuple[Any, ...]
+    weights: Any
+    where: Any
+    axis: tuple[int, ...] | None
+    reduction: str
+
+
+# ---- options --------------------------------------------------------------------
+
+
+def check_fraction(name: str, value: Any, most: float = 1.0) -> float:
+    """A number in [0, most], known before anything is computed."""
+    if not _arrays.is_number(value):
+        raise TypeError(f"`{name}` must be a number; got {_arrays.kind(value)}")
+    if not 0.0 <= value <= most:
+        raise ValueError(f"`{name}` must be from 0 to {most}; got {value!r}")
+    return float(value)
+
+
+def check_reduction(reduction: Any, axis: Any) -> str:
+    if reduction not in REDUCTIONS:
+        meant = difflib.get_close_matches(str(reduction).lower(), REDUCTIONS, n=1)
+        hint = "".join(f"; did you mean {close!r}?" for close in meant)
+        raise ValueError(
+            f"`reduction` must be one of {REDUCTIONS}; got {reduction!r}{hint}"
+        )
+    if reduction == "none" and axis is not None:
+        raise ValueError(
+            f"`axis` says what a reduction runs over; got axis={axis!r} with "
+            f"reduction='none'; leave one of them out"
+        )
+    return str(reduction)
+
+
+def check_axis(axis: Any, ndim: int) -> tuple[int, ...] | None:
+    """None for all axes, else a tuple of different axes in range(ndim)."""
+    if axis is None:
+        return None
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    try:
+        axes = tuple(map(operator.index, axes))
+    except TypeError:
+        raise TypeError(
+            f"`axis` must be None, an int or a tuple of ints; got {axis!r}"
+        ) from None
+    if not axes or not all(-ndim <= k < ndim for k in axes):
+        raise ValueError(f"`axis` must be axes of a {ndim}-d array; got {axis!r}")
+    axes = tuple(k % ndim for k in axes)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"`axis` names an axis twice; got {axis!r}")
+    return axes
+
+
+def problem(
+    anchor: Anchor,
+    formulas: Any,
+    labels: Any,
+    parameters: tuple[Any, ...],
+    weights: Any = None,
+    where: Any = None,
+    axis: Any = None,
+    reduction: Any = "none",
+) -> Problem:
+    return Problem(
+        anchor=anchor,
+        formulas=formulas,
+        labels=anchor.labels(labels),
+        parameters=parameters,
+        weights=anchor.weights(weights),
+        where=anchor.mask(where),
+        reduction=check_reduction(reduction, axis),
+        axis=check_axis(axis, len(anchor.shape)),
+    )
+
+
+# ---- evaluation -----------------------------------------------------------------
+
+
+def quiet(xp: Any) -> contextlib.AbstractContextManager[Any]:
+    """A tail that underflows, or a NaN that was handed in, is no reason to warn."""
+    if _arrays.library(xp) in ("numpy", "array_api_strict"):
+        return np.errstate(all="ignore")
+    return contextlib.nullcontext()
+
+
+def evaluate(formula: Callable[..., Any], p: Problem) -> Any:
+    """The formula per element, in the computing dtype."""
+    xp = p.anchor.xp
+    dtype = _arrays.computing_dtype(xp, p.anchor.array)
+
+    def prepared(argument: Any) -> Any:
+        if argument is None or isinstance(argument, float):
+            return argument
+        argument = xp.astype(argument, dtype, copy=False)
+        if p.where is None or argument.ndim == 0:
+            return argument
+        # What is left out must not reach a derivative: 0 * NaN is NaN.
+        return xp.where(p.where, argument, 0.5)
+
+    return formula(xp, *map(prepared, (p.anchor.array, p.labels, *p.parameters)))
+
+
+def weigh(p: Problem, values: Array) -> Array:
+    """weights * values, and 0 where masked."""
+    xp = p.anchor.xp
+    if p.weights is not None:
+        values = values * _weights(p, values.dtype)
+    return values if p.where is None else xp.where(p.where, values, 0.0)
+
+
+def _weights(p: Problem, dtype: Any) -> Array:
+    weights = p.anchor.xp.astype(p.weights, dtype, copy=False)
+    return weights if p.where is None else p.anchor.xp.where(p.where, weights, 0.0)
+
+
+# ---- reduction ------------------------------------------------------------------
+
+
+def _divides_by_weights(p: Problem) -> bool:
+    return p.reduction == "weighted_mean" and p.weights is not None
+
+
+def _count_from_shape(p: Problem) -> Any:
+    """N where shapes alone tell it, else None."""
+    if p.where is not None or _divides_by_weights(p):
+        return None
+    n = _arrays.count(p.anchor.shape, p.axis)
+    return None if isinstance(n, float) else n  # nan: Dask does not know a size
+
+
+def _denominator(p: Problem, dtype: Any) -> Array:
+    """N after broadcasting, or the sum of the weights; the reduced axes are kept."""
+    xp = p.anchor.xp
+    if _divides_by_weights(p):
+        weights = xp.broadcast_to(_weights(p, dtype), p.anchor.shape)
+        return _arrays.total(xp, weights, p.axis, keepdims=True)
+    counted = xp.ones_like(p.anchor.array, dtype=xp.bool)
+    if p.where is not None:
+        counted = counted & p.where
+    return xp.astype(xp.count_nonzero(counted, axis=p.axis, keepdims=True), dtype)
+
+
+def reduced(p: Problem, values: Array) -> Array:
+    """Per element in the logits' dtype; reduced, 16-bit logits stay in float32."""
+    xp = p.anchor.xp
+    values = weigh(p, values)
+    if p.reduction == "none":
+        return xp.astype(values, p.anchor.array.dtype, copy=False)
+    total = _arrays.total(xp, values, p.axis)
+    if p.reduction == "sum":
+        return total
+    n = _count_from_shape(p)
+    if n is not None:
+        return total / n if n != 0 else total * math.nan
+    n = _denominator(p, values.dtype)
+    n = xp.squeeze(n, axis=tuple(range(n.ndim)) if p.axis is None else p.axis)
+    # Dividing by inf where n is 0 makes the derivative of that branch 0, not NaN.
+    return xp.where(n == 0.0, math.nan, total / xp.where(n == 0.0, math.inf, n))
+
+
+def gradient(p: Problem, slopes: Array) -> Array:
+    """The derivative of `reduced` (of its sum, where it is an array) by the logits."""
+    xp = p.anchor.xp
+    slopes = weigh(p, slopes)
+    if p.reduction in ("mean", "weighted_mean"):
+        n = _count_from_shape(p)
+        if n is None:
+            n = _denominator(p, slopes.dtype)
+            n = xp.where(n == 0.0, math.inf, n)
+        slopes = slopes / n
+    return xp.astype(slopes, p.anchor.array.dtype, copy=False)
