@@ -37,88 +37,101 @@ Source: the fold of softplus is in Maechler, "Accurately computing
 log(1 - exp(-|a|))", 2012; focal weights and smoothing only rescale the masses.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 Array = Any  # an array of any library; the public functions say which one returns
 
 
-def masses(
-    labels: Array, pos_weight: Array | float | None, smoothing: float
-) -> tuple[Array, Array, Array | None]:
-    """Mass of the positive class, of the negative class, and their sum (None: 1).
+def masses(labels: Array, smoothing: float) -> tuple[Array, Array]:
+    """Mass of the positive and of the negative class, before any weight.
 
-    Smoothing s moves both masses towards 1/2: y*(1-s) + s/2 and (1-y)*(1-s) + s/2.
-    Both are written out, since 1 - pos loses a small neg to rounding.  `pos_weight`
-    then scales the positive one.
+    Smoothing s moves both towards 1/2: y*(1-s) + s/2 and (1-y)*(1-s) + s/2.  Both are
+    written out, since 1 - pos loses a small neg to rounding.
     """
-    pos, neg, total = labels, 1.0 - labels, None
+    pos, neg = labels, 1.0 - labels
     if smoothing:
         pos = pos * (1.0 - smoothing) + smoothing / 2.0
         neg = neg * (1.0 - smoothing) + smoothing / 2.0
-    if pos_weight is not None:
-        pos = pos * pos_weight
-        total = pos + neg
-    return pos, neg, total
+    return pos, neg
 
 
-def _times(total: Array | None, part: Array) -> Array:
-    return part if total is None else total * part
+class Fold(NamedTuple):
+    """What value, slope and curvature share."""
+
+    xp: Any
+    positive: Array  # x >= 0
+    against: Array  # d before the weight: a weighted subnormal mass would lose digits
+    decay: Array  # exp(-|x|)
+    total: Array | None  # pos + neg, None for 1
+    pos_weight: Array | float | None
+
+    def staked(self, part: Array) -> Array:
+        """A part that goes with d, weighted where d is of the positive class."""
+        if self.pos_weight is None:
+            return part
+        return self.xp.where(self.positive, part, self.pos_weight * part)
+
+    def shared(self, part: Array) -> Array:
+        """A part that goes with pos + neg."""
+        return part if self.total is None else self.total * part
 
 
-def _fold(
+def fold(
     xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: float
-) -> tuple[Array, Array, Array, Array | None]:
-    """(x >= 0, signed opposing mass d, exp(-|x|), pos + neg)."""
-    pos, neg, total = masses(labels, pos_weight, smoothing)
+) -> Fold:
+    pos, neg = masses(labels, smoothing)
     positive = logits >= 0.0
-    against = xp.where(positive, neg, -pos)
-    decay = xp.exp(-xp.where(positive, logits, -logits))
-    return positive, against, decay, total
+    return Fold(
+        xp,
+        positive,
+        against=xp.where(positive, neg, -pos),
+        decay=xp.exp(-xp.where(positive, logits, -logits)),
+        total=None if pos_weight is None else neg + pos_weight * pos,
+        pos_weight=pos_weight,
+    )
 
 
-def _value(xp: Any, logits: Array, fold: Any) -> Array:
-    _, against, decay, total = fold
+def _value(logits: Array, f: Fold) -> Array:
     # An infinite logit with no mass against it costs 0, not 0 * inf.  The logit is
     # masked rather than the product: that keeps dL/dy = -x at finite logits.
-    reach = xp.where((against == 0.0) & xp.isinf(logits), 0.0, logits)
-    return against * reach + _times(total, xp.log1p(decay))
+    costless = (f.staked(f.against) == 0.0) & f.xp.isinf(logits)
+    reach = f.xp.where(costless, 0.0, logits)
+    return f.staked(f.against * reach) + f.shared(f.xp.log1p(f.decay))
 
 
-def _slope(xp: Any, fold: Any) -> Array:
-    positive, against, decay, total = fold
-    back = _times(total, decay / (1.0 + decay))
-    return against + xp.where(positive, -back, back)
+def _slope(f: Fold) -> Array:
+    back = f.shared(f.decay / (1.0 + f.decay))
+    return f.staked(f.against) + f.xp.where(f.positive, -back, back)
 
 
-def _curvature(fold: Any) -> Array:
-    _, _, decay, total = fold
-    return _times(total, decay / (1.0 + decay) / (1.0 + decay))
+def _curvature(f: Fold) -> Array:
+    return f.shared(f.decay / (1.0 + f.decay) / (1.0 + f.decay))
 
 
 def value(xp: Any, logits: Array, labels: Array, pos_weight: Any, s: float) -> Array:
     """L."""
-    return _value(xp, logits, _fold(xp, logits, labels, pos_weight, s))
+    return _value(logits, fold(xp, logits, labels, pos_weight, s))
 
 
 def slope(xp: Any, logits: Array, labels: Array, pos_weight: Any, s: float) -> Array:
     """L'."""
-    return _slope(xp, _fold(xp, logits, labels, pos_weight, s))
+    return _slope(fold(xp, logits, labels, pos_weight, s))
 
 
 def value_and_slope(
     xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: float
 ) -> tuple[Array, Array]:
     """(L, L') from one exponential."""
-    fold = _fold(xp, logits, labels, pos_weight, smoothing)
-    return _value(xp, logits, fold), _slope(xp, fold)
+    f = fold(xp, logits, labels, pos_weight, smoothing)
+    return _value(logits, f), _slope(f)
 
 
 def slope_and_curvature(
     xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: float
 ) -> tuple[Array, Array]:
     """(L', L'') from one exponential."""
-    fold = _fold(xp, logits, labels, pos_weight, smoothing)
-    return _slope(xp, fold), _curvature(fold)
+    f = fold(xp, logits, labels, pos_weight, smoothing)
+    return _slope(f), _curvature(f)
 
 
 # ---- from probabilities ------------------------------------------------------------
@@ -130,29 +143,48 @@ def _clipped(xp: Any, probs: Array, eps: float) -> tuple[Array, Array]:
     return xp.where(low, eps, xp.where(high, 1.0 - eps, probs)), ~(low | high)
 
 
+def _with_mass(xp: Any, probs: Array, pos: Array, neg: Array) -> tuple[Array, Array]:
+    """p where there is mass, 1 or 0 where not: 0 * log(0) = 0, for any derivative."""
+    some = xp.where((pos == 0.0) & (probs == 0.0), 1.0, probs)
+    rest = xp.where((neg == 0.0) & (probs == 1.0), 0.0, probs)
+    return some, rest
+
+
+def _log_rest(xp: Any, probs: Array) -> Array:
+    """log(1 - p): by `log` where 1 - p is as good as exact, by `log1p` below.
+
+    `log1p` alone would do, were it not off by 129 ulp near -0.41 in XLA's float64 on
+    the CPU: https://github.com/jax-ml/jax/issues/39707
+    """
+    large = probs > 0.25
+    near = xp.log(xp.where(large, 1.0 - probs, 1.0))
+    return xp.where(large, near, xp.log1p(-xp.where(large, 0.0, probs)))
+
+
 def probability_value(
     xp: Any, probs: Array, labels: Array, pos_weight: Any, smoothing: float, eps: float
 ) -> Array:
     """-(pos * log(p) + neg * log1p(-p))."""
-    pos, neg, _ = masses(labels, pos_weight, smoothing)
+    pos, neg = masses(labels, smoothing)
     if eps:
         probs, _ = _clipped(xp, probs, eps)
-    # 0 * log(0) = 0, masked where p is: that keeps the derivative by the label.
-    some = xp.where((pos == 0.0) & (probs == 0.0), 1.0, probs)
-    rest = xp.where((neg == 0.0) & (probs == 1.0), 0.0, probs)
-    return 0.0 - (pos * xp.log(some) + neg * xp.log1p(-rest))  # 0, not -0
+    some, rest = _with_mass(xp, probs, pos, neg)
+    hit = pos * xp.log(some)
+    hit = hit if pos_weight is None else pos_weight * hit
+    return 0.0 - (hit + neg * _log_rest(xp, rest))  # 0, not -0
 
 
 def probability_slope(
     xp: Any, probs: Array, labels: Array, pos_weight: Any, smoothing: float, eps: float
 ) -> Array:
     """neg / (1 - p) - pos / p; 0 where p was clipped."""
-    pos, neg, _ = masses(labels, pos_weight, smoothing)
+    pos, neg = masses(labels, smoothing)
     if eps:
         probs, kept = _clipped(xp, probs, eps)
-    some = xp.where((pos == 0.0) & (probs == 0.0), 1.0, probs)
-    rest = xp.where((neg == 0.0) & (probs == 1.0), 0.0, probs)
-    slope = neg / (1.0 - rest) - pos / some
+    some, rest = _with_mass(xp, probs, pos, neg)
+    hit = pos / some
+    hit = hit if pos_weight is None else pos_weight * hit
+    slope = neg / (1.0 - rest) - hit
     return xp.where(kept, slope, 0.0) if eps else slope
 
 

@@ -43,7 +43,7 @@ def _loss(checked: Callable[P, Problem]) -> Callable[P, Any]:
     def loss(*args: P.args, **options: P.kwargs) -> Any:
         p = checked(*args, **options)
         with quiet(p.anchor.xp):
-            return reduced(p, evaluate(p.formulas.value, p))
+            return reduced(p, evaluate(p.formulas.value, p, 1))
 
     return loss
 
@@ -237,7 +237,7 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     def derived(*args: Any, **options: Any) -> tuple[Any, Any]:
         p = checked(*args, **options)
         with quiet(p.anchor.xp):
-            values, slopes = evaluate(p.formulas.value_and_slope, p)
+            values, slopes = evaluate(p.formulas.value_and_slope, p, 2)
             return reduced(p, values), gradient(p, slopes)
 
     return derived
@@ -277,8 +277,8 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
         _refuse_reduction(options)
         p = checked(*args, reduction="none", **options)
         with quiet(p.anchor.xp):
-            slopes, curvatures = evaluate(p.formulas.slope_and_curvature, p)
-            return gradient(p, slopes), gradient(p, curvatures)
+            slopes, curvatures = evaluate(p.formulas.slope_and_curvature, p, 2)
+            return slopes, curvatures
 
     whole = inspect.signature(loss)
     kept = [v for k, v in whole.parameters.items() if k not in ("reduction", "axis")]
@@ -292,7 +292,7 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
 def _per_element(formula: Callable[..., Any], x: Any, label: float) -> Any:
     p = problem(anchor("x", x), LOGITS, label, (None, 0.0))
     with quiet(p.anchor.xp):
-        return reduced(p, evaluate(formula, p))
+        return evaluate(formula, p, 1)
 
 
 def sigmoid(x: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import functools
 import math
 import operator
 from collections.abc import Callable
@@ -108,34 +109,56 @@ def quiet(xp: Any) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def evaluate(formula: Callable[..., Any], p: Problem) -> Any:
-    """The formula per element, in the computing dtype."""
-    xp = p.anchor.xp
-    dtype = _arrays.computing_dtype(xp, p.anchor.array)
+def evaluate(formula: Callable[..., Any], p: Problem, outputs: int) -> Any:
+    """weights * formula per element, 0 where masked: an array, or a tuple of them.
+
+    In the computing dtype where it is reduced next, else rounded to the logits'.
+    """
+    xp, logits = p.anchor.xp, p.anchor.array
+    dtype = logits.dtype
+    if p.reduction != "none":
+        dtype = _arrays.computing_dtype(xp, logits)
+    weighed = functools.partial(_weighed, formula, dtype)
+    arguments = (logits, p.labels, p.weights, p.where, *p.parameters)
+    if _arrays.library(xp) == "dask":
+        from . import _dask
+
+        return _dask.blockwise(weighed, arguments, outputs, dtype)
+    return weighed(xp, *arguments)
+
+
+def _weighed(
+    formula: Callable[..., Any],
+    dtype: Any,
+    xp: Any,
+    logits: Array,
+    labels: Array,
+    weights: Array | None,
+    where: Array | None,
+    *parameters: Any,
+) -> Any:
+    computing = _arrays.computing_dtype(xp, logits)
 
     def prepared(argument: Any) -> Any:
         if argument is None or isinstance(argument, float):
             return argument
-        argument = xp.astype(argument, dtype, copy=False)
-        if p.where is None or argument.ndim == 0:
+        argument = xp.astype(argument, computing, copy=False)
+        if where is None or argument.ndim == 0:
             return argument
         # What is left out must not reach a derivative: 0 * NaN is NaN.
-        return xp.where(p.where, argument, 0.5)
+        return xp.where(where, argument, 0.5)
 
-    return formula(xp, *map(prepared, (p.anchor.array, p.labels, *p.parameters)))
+    def finished(result: Array) -> Array:
+        if weights is not None:
+            result = result * prepared(weights)
+        if where is not None:
+            result = xp.where(where, result, 0.0)
+        return xp.astype(result, dtype, copy=False)
 
-
-def weigh(p: Problem, values: Array) -> Array:
-    """weights * values, and 0 where masked."""
-    xp = p.anchor.xp
-    if p.weights is not None:
-        values = values * _weights(p, values.dtype)
-    return values if p.where is None else xp.where(p.where, values, 0.0)
-
-
-def _weights(p: Problem, dtype: Any) -> Array:
-    weights = p.anchor.xp.astype(p.weights, dtype, copy=False)
-    return weights if p.where is None else p.anchor.xp.where(p.where, weights, 0.0)
+    results = formula(xp, *map(prepared, (logits, labels, *parameters)))
+    if isinstance(results, tuple):
+        return tuple(map(finished, results))
+    return finished(results)
 
 
 # ---- reduction ------------------------------------------------------------------
@@ -157,7 +180,10 @@ def _denominator(p: Problem, dtype: Any) -> Array:
     """N after broadcasting, or the sum of the weights; the reduced axes are kept."""
     xp = p.anchor.xp
     if _divides_by_weights(p):
-        weights = xp.broadcast_to(_weights(p, dtype), p.anchor.shape)
+        weights = xp.astype(p.weights, dtype, copy=False)
+        if p.where is not None:
+            weights = xp.where(p.where, weights, 0.0)
+        weights = xp.broadcast_to(weights, p.anchor.shape)
         return _arrays.total(xp, weights, p.axis, keepdims=True)
     counted = xp.ones_like(p.anchor.array, dtype=xp.bool)
     if p.where is not None:
@@ -166,11 +192,10 @@ def _denominator(p: Problem, dtype: Any) -> Array:
 
 
 def reduced(p: Problem, values: Array) -> Array:
-    """Per element in the logits' dtype; reduced, 16-bit logits stay in float32."""
+    """The reduction of what `evaluate` returned; 16-bit logits stay in float32."""
     xp = p.anchor.xp
-    values = weigh(p, values)
     if p.reduction == "none":
-        return xp.astype(values, p.anchor.array.dtype, copy=False)
+        return values
     total = _arrays.total(xp, values, p.axis)
     if p.reduction == "sum":
         return total
@@ -186,7 +211,6 @@ def reduced(p: Problem, values: Array) -> Array:
 def gradient(p: Problem, slopes: Array) -> Array:
     """The derivative of `reduced` (of its sum, where it is an array) by the logits."""
     xp = p.anchor.xp
-    slopes = weigh(p, slopes)
     if p.reduction in ("mean", "weighted_mean"):
         n = _count_from_shape(p)
         if n is None:

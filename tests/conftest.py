@@ -1,0 +1,102 @@
+"""Which backends a run tests, and the agreement matrix that it leaves behind.
+
+`--backend=torch` (again for more) tests torch, and fails if torch is missing; without
+it, everything that is installed.  A test that takes `backend` runs once per variant;
+one that is marked `library("torch")` runs when torch is tested; any other one belongs
+to NumPy's run.
+"""
+
+import json
+from pathlib import Path
+
+import backends
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--backend", action="append", choices=list(backends.LIBRARIES))
+    parser.addoption("--matrix", type=Path, help="where to leave the matrix, as JSON")
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "library(name): runs when that library is tested"
+    )
+    chosen = config.getoption("--backend") or backends.installed()
+    config.stash[LIBRARIES] = chosen
+    config.stash[VARIANTS] = [b for name in chosen for b in backends.variants(name)]
+    config.stash[MATRIX] = {}
+
+
+LIBRARIES = pytest.StashKey[list]()
+VARIANTS = pytest.StashKey[list]()
+MATRIX = pytest.StashKey[dict]()
+
+
+def pytest_generate_tests(metafunc):
+    names = metafunc.fixturenames
+    if "backend" not in names:
+        return
+    variants = metafunc.config.stash[VARIANTS]
+    chosen = [b for b in variants if b.has_values or "shapes" in names]
+    if "dtype" not in names:
+        metafunc.parametrize("backend", chosen, ids=str)
+        return
+    pairs = [(b, dtype) for b in chosen for dtype in b.dtypes]
+    metafunc.parametrize("backend, dtype", pairs, ids=str)
+
+
+@pytest.fixture(autouse=True)
+def _around(request):
+    """The settings of the variant that a test runs on."""
+    if "backend" not in request.fixturenames:
+        yield
+        return
+    with request.getfixturevalue("backend").around():
+        yield
+
+
+@pytest.fixture
+def shapes():
+    """Asked for by tests that need no values: they run on `meta` tensors too."""
+
+
+@pytest.fixture
+def matrix(request):
+    """Worst distances by (backend, dtype, quantity), left behind for the matrix."""
+    return request.config.stash[MATRIX]
+
+
+def _belongs(item):
+    marks = [mark.args[0] for mark in item.iter_markers("library")]
+    if marks:
+        return any(name in item.config.stash[LIBRARIES] for name in marks)
+    return "backend" in item.fixturenames or "numpy" in item.config.stash[LIBRARIES]
+
+
+def pytest_collection_modifyitems(config, items):
+    kept = [item for item in items if _belongs(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def pytest_report_header(config):
+    missing = backends.LIBRARIES.keys() - set(config.stash[LIBRARIES])
+    return [
+        f"backends tested: {', '.join(map(str, config.stash[VARIANTS]))}",
+        f"backends not tested: {', '.join(sorted(missing)) or 'none'}",
+    ]
+
+
+def pytest_sessionfinish(session):
+    path = session.config.getoption("--matrix")
+    if path is None:
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    counts = {
+        k: len(reporter.stats.get(k, ())) for k in ("passed", "failed", "skipped")
+    }
+    counts["failed"] += len(reporter.stats.get("error", ()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = session.config.stash[MATRIX]
+    path.write_text(json.dumps({"counts": counts, "rows": rows}, indent=1) + "\n")
