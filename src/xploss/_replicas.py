@@ -12,9 +12,9 @@ import numpy as np
 def plain(logits: Any, labels: Any) -> Any:
     """-(y*log(p) + (1-y)*log(1-p)), the definition.
 
-    Fails where p rounds to 1 (in float64 from x = 37 on) or to 0 (below x = -709): a
-    wrong answer costs inf there and a right one NaN, by 0 * inf.  On the way to it
-    1 - p loses the digits of a small p, and then all of them.
+    Fails where p rounds to 1 (in float64 from x = 37 on) or to 0 (from x = -710
+    on): a wrong answer costs inf there and a right one NaN, by 0 * inf.  On the
+    way to 0, 1 - p loses the digits of p, and from x = -38 on all of them.
     """
     p = 1 / (1 + np.exp(-logits))
     return -(labels * np.log(p) + (1 - labels) * np.log(1 - p))
@@ -23,8 +23,8 @@ def plain(logits: Any, labels: Any) -> Any:
 def epsilon_inside(logits: Any, labels: Any) -> Any:
     """-(y*log(p + 1e-7) + (1-y)*log(1-p + 1e-7)), often called stable.
 
-    Fails at every confident answer: a right one costs -1e-7, less than nothing, and
-    a wrong one never more than -log(1e-7) = 16.1, with no slope left to learn from.
+    Fails at every confident answer: a right one costs -1e-7, less than nothing,
+    and a wrong one at most -log(1e-7) = 16.1, with no slope left to learn from.
     """
     p = 1 / (1 + np.exp(-logits))
     return -(labels * np.log(p + 1e-7) + (1 - labels) * np.log(1 - p + 1e-7))
@@ -33,8 +33,9 @@ def epsilon_inside(logits: Any, labels: Any) -> Any:
 def max_form(logits: Any, labels: Any) -> Any:
     """max(x, 0) - x*y + log(1 + exp(-|x|)), the textbook's cure, on logits.
 
-    Fails in the tail: in float64 1 + exp(-|x|) is 1 from |x| = 37 on, so that a small
-    loss comes out as 0; and NaN at infinite logits, by 0 * inf or inf - inf.
+    Fails in the tail: in float64 1 + exp(-|x|) is 1 from |x| = 37 on, so that a
+    small loss comes out as 0; and at infinite logits, with NaN by 0 * inf or
+    inf - inf.
     """
     tail = np.log(1 + np.exp(-np.abs(logits)))
     return np.maximum(logits, 0) - logits * labels + tail
