@@ -5,7 +5,7 @@ function on it, and how to get the numbers back.
 """
 
 import contextlib
-import importlib
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -171,8 +171,8 @@ LIBRARIES: dict[str, tuple[str, Callable[[], Iterator[Backend]]]] = {
     "strict": ("array_api_strict", _strict),
     "torch": ("torch", _torch),
     "jax": ("jax", _jax),
+    "cupy": ("cupy", _cupy),  # before Dask, which imports CuPy where it finds it
     "dask": ("dask", _dask),
-    "cupy": ("cupy", _cupy),
 }
 
 

@@ -1,0 +1,112 @@
+"""Test sessions, one per backend; versions come from pyproject.toml.
+
+nox                     lint, every backend's tests, the agreement matrix
+nox -t all              everything else
+nox -s "tests(torch)"   one backend
+"""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.sessions = ["lint", "tests", "matrix"]
+nox.options.default_venv_backend = "venv"  # uv would fetch torch's CUDA build
+nox.options.error_on_missing_interpreters = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+BACKENDS = ["numpy", "strict", "torch", "jax", "cupy", "dask"]
+CUPY_RUNS = (sys.platform, platform.machine()) == ("linux", "x86_64")
+
+
+def install(session: nox.Session, *groups: str, package: str = ".") -> None:
+    requirements = nox.project.dependency_groups(PROJECT, *groups) if groups else ()
+    session.install(package, *requirements)
+
+
+def matrix_folder(session: nox.Session) -> Path:
+    """Where the tests leave what the matrix is made of."""
+    return Path(session.cache_dir).resolve() / "matrix"
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, and types in strict mode."""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+
+
+@nox.session
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def tests(session: nox.Session, backend: str) -> None:
+    """The tests on one backend; they fail if it is missing."""
+    if backend == "cupy" and not CUPY_RUNS:
+        session.skip(
+            "without a GPU the CuPy wheel runs on 64-bit x86 Linux only, and "
+            f"{sys.platform} {platform.machine()} has none or cannot run it"
+        )
+    install(session, "test", backend)
+    report = matrix_folder(session) / f"{backend}.json"
+    report.unlink(missing_ok=True)
+    session.run(
+        "pytest", f"--backend={backend}", f"--matrix={report}", *session.posargs
+    )
+
+
+@nox.session
+def matrix(session: nox.Session) -> None:
+    """Every backend against NumPy and the exact values; `-- --write` records it."""
+    folder = str(matrix_folder(session))
+    skipped = [] if CUPY_RUNS else ["--without=cupy"]
+    session.run("python", "tests/matrix.py", folder, *skipped, *session.posargs)
+
+
+@nox.session(python="3.13", tags=["all"])
+def newest(session: nox.Session) -> None:
+    """The NumPy core on the newest Python, with the newest NumPy."""
+    install(session, "test")
+    session.run("pytest", "--backend=numpy")
+
+
+@nox.session(tags=["all"])
+def examples(session: nox.Session) -> None:
+    """The examples and `python -m xploss`, with every backend installed."""
+    install(session, "test", *(b for b in BACKENDS if b != "cupy" or CUPY_RUNS))
+    session.run("python", "-m", "xploss")
+    session.run("python", "examples/replicas.py")
+    session.run("python", "examples/breast_cancer.py")
+    names = ["tests/test_examples.py", "tests/test_main.py"]
+    session.run("pytest", "--backend=numpy", *names)
+
+
+@nox.session(tags=["all"])
+def docs(session: nox.Session) -> None:
+    """Every example in the README and in the docstrings."""
+    install(session, "test", "torch", "jax")
+    session.run(
+        "pytest", "--doctest-modules", "--doctest-glob=*.md", "src/xploss", "README.md"
+    )
+
+
+@nox.session(tags=["all"])
+def build(session: nox.Session) -> None:
+    """The wheel, built from the source distribution, tested as it is installed."""
+    session.install("build")
+    out = Path(session.create_tmp()).resolve()
+    session.run("python", "-m", "build", "--outdir", str(out), ".")
+    wheel = max(out.glob("*.whl"), key=os.path.getmtime)
+    install(session, "test", "numpy", package=str(wheel))
+    session.run("pytest", "--backend=numpy")
+
+
+@nox.session(venv_backend="none", tags=["all"])
+def gpu(session: nox.Session) -> None:
+    """PyTorch and CuPy on a GPU, with what is installed in this environment."""
+    session.run(
+        "python", "-m", "pytest", "--backend=torch", "--backend=cupy", *session.posargs
+    )
