@@ -238,11 +238,12 @@ def by_numpy(truths: dict[str, Truth]) -> dict[str, Truth]:
 def worst(dtype: str, flushes: bool, *columns: Any) -> float:
     """The largest distance in ulp; where subnormal results are flushed, 0 is right."""
     least = smallest_normal(dtype) if flushes else Decimal(0)
-    return max(
+    distances = (
         ulps(result, number, dtype, of=unit)
         for result, number, unit in zip(*columns, strict=True)
         if result != 0 or number.is_nan() or number.copy_abs() >= least
     )
+    return max(distances, default=0.0)
 
 
 def errors(library: Library, results: Results, truths: dict[str, Truth]) -> Errors:
@@ -325,7 +326,7 @@ def marked(error: float | None, most: float) -> str:
 
 
 WIDTH = 80
-LIBRARY_TITLES = f"{'library':17} {'version':14} {'runs on':31} worst from NumPy"
+LIBRARY_TITLES = f"{'library':17} {'version':14} {'runs on':31} from NumPy"
 ERROR_TITLES = " " * 17 + "  f16 bf16  f32  f64" * len(QUANTITIES)
 ERROR_GROUPS = " " * 17 + "".join(f"  {quantity:18}" for quantity in QUANTITIES)
 
