@@ -257,6 +257,17 @@ def test_flushing_excuses_zeros_for_subnormal_numbers_alone():
     assert worst("1e-39", flushes=True) == 0.0
 
 
+def test_a_closed_pipe_ends_it_without_a_traceback():
+    with subprocess.Popen(
+        [sys.executable, "-m", "xploss"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
 # ---- on a terminal -----------------------------------------------------------------
 
 

@@ -388,5 +388,15 @@ def main() -> int:
     return int(any(map(fails, reports)))
 
 
+def run() -> int:
+    try:
+        return main()
+    except BrokenPipeError:
+        # `| head` has read enough; Python's own flush at exit must not fail again:
+        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run())
