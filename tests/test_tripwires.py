@@ -28,7 +28,8 @@ from checks import (
 import xploss
 
 FORMULA, PROBLEM, ARRAYS = "_formula.py", "_problem.py", "_arrays.py"
-CAST = "argument = xp.astype(argument, computing, copy=False)"
+EVALUATE = "_evaluate.py"
+CAST = "return xp.astype(argument, dtype, copy=False)"
 MEAN = "return total / n if n != 0 else total * math.nan"
 
 
@@ -53,10 +54,10 @@ class Fault:
 FAULTS = [
     Fault(
         "host round trip",
-        PROBLEM,
+        EVALUATE,
         CAST,
-        "argument = xp.asarray(\n"
-        "            np.asarray(argument), dtype=computing, device=argument.device\n"
+        "return xp.asarray(\n"
+        "            np.asarray(argument), dtype=dtype, device=argument.device\n"
         "        )",
         {
             stays_on_device: "Can't convert array",
@@ -135,8 +136,8 @@ FAULTS = [
     Fault(
         "mask assignment",
         FORMULA,
-        "reach = f.xp.where(costless, 0.0, logits)",
-        "reach = logits + 0.0\n    reach[costless] = 0.0",
+        "push = f.xp.where(costless, 0.0, f.staked(f.against * logits))",
+        "push = f.staked(f.against * logits)\n        push[costless] = 0.0",
         {compiles_strictly: "JAX arrays are immutable"},
     ),
     Fault(
@@ -173,9 +174,9 @@ FAULTS = [
     ),
     Fault(
         "needless copy",
-        PROBLEM,
+        EVALUATE,
         CAST,
-        "argument = xp.astype(argument, computing)",
+        "return xp.astype(argument, dtype)",
         {makes_no_copies: r"AssertionError: 7\.\d+ arrays"},
     ),
 ]
@@ -183,7 +184,7 @@ FAULTS = [
 # What values, and gradients where there are any, give away on the CPU.
 SEEN_PLAINLY: dict[str, set[str]] = {
     "numpy": set(),
-    "torch": {"host round trip", "numpy on a foreign array", "float of an array"},
+    "torch": {"writing the input", "numpy on a foreign array", "float of an array"},
 }
 
 CLAIMS = [

@@ -77,45 +77,90 @@ class Fold(NamedTuple):
 
 
 def fold(
-    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: float
+    xp: Any,
+    logits: Array,
+    labels: Array,
+    pos_weight: Any,
+    smoothing: float,
+    smooth: bool = True,
 ) -> Fold:
+    """`smooth`: |x| so that differentiating it is right at 0; `abs` costs less."""
     pos, neg = masses(labels, smoothing)
     positive = logits >= 0.0
+    magnitude = xp.where(positive, logits, -logits) if smooth else abs(logits)
     return Fold(
         xp,
         positive,
         against=xp.where(positive, neg, -pos),
-        decay=xp.exp(-xp.where(positive, logits, -logits)),
+        decay=xp.exp(-magnitude),
         total=None if pos_weight is None else neg + pos_weight * pos,
         pos_weight=pos_weight,
     )
 
 
-def _value(logits: Array, f: Fold) -> Array:
-    # An infinite logit with no mass against it costs 0, not 0 * inf.  The logit is
-    # masked rather than the product: that keeps dL/dy = -x at finite logits.
-    costless = (f.staked(f.against) == 0.0) & f.xp.isinf(logits)
-    reach = f.xp.where(costless, 0.0, logits)
-    return f.staked(f.against * reach) + f.shared(f.xp.log1p(f.decay))
+def _value(logits: Array, f: Fold, smooth: bool = True) -> Array:
+    # An infinite logit with no mass against it costs 0, not 0 * inf.  Masking the
+    # logit keeps the derivative by the label; masking the product costs less.
+    costless = f.staked(f.against) == 0.0
+    if smooth:
+        reach = f.xp.where(costless & f.xp.isinf(logits), 0.0, logits)
+        push = f.staked(f.against * reach)
+    else:
+        push = f.xp.where(costless, 0.0, f.staked(f.against * logits))
+    return push + f.shared(f.xp.log1p(f.decay))
 
 
 def _slope(f: Fold) -> Array:
-    back = f.shared(f.decay / (1.0 + f.decay))
-    return f.staked(f.against) + f.xp.where(f.positive, -back, back)
+    back = f.xp.where(f.positive, -f.decay, f.decay) / (1.0 + f.decay)
+    return f.staked(f.against) + f.shared(back)
 
 
 def _curvature(f: Fold) -> Array:
     return f.shared(f.decay / (1.0 + f.decay) / (1.0 + f.decay))
 
 
-def value(xp: Any, logits: Array, labels: Array, pos_weight: Any, s: float) -> Array:
+def value(
+    xp: Any,
+    logits: Array,
+    labels: Array,
+    pos_weight: Any,
+    smoothing: float,
+    smooth: bool = True,
+) -> Array:
     """L."""
-    return _value(logits, fold(xp, logits, labels, pos_weight, s))
+    f = fold(xp, logits, labels, pos_weight, smoothing, smooth)
+    return _value(logits, f, smooth)
 
 
-def slope(xp: Any, logits: Array, labels: Array, pos_weight: Any, s: float) -> Array:
-    """L'."""
-    return _slope(fold(xp, logits, labels, pos_weight, s))
+def slope(
+    xp: Any,
+    logits: Array,
+    labels: Array,
+    pos_weight: Any,
+    smoothing: float,
+    smooth: bool = True,
+) -> Array:
+    """L', by the logit."""
+    return _slope(fold(xp, logits, labels, pos_weight, smoothing, smooth))
+
+
+def label_slope(
+    xp: Any, logits: Array, labels: Array, pos_weight: Any, s: float
+) -> Array:
+    """dL/dy = (1-s) * (w * softplus(-x) - softplus(x)), which is -x without options."""
+    if pos_weight is None:
+        return (s - 1.0) * logits
+    f = fold(xp, logits, labels, pos_weight, s)
+    return (1.0 - s) * (f.staked(-logits) + (pos_weight - 1.0) * xp.log1p(f.decay))
+
+
+def pos_weight_slope(
+    xp: Any, logits: Array, labels: Array, pos_weight: Any, s: float
+) -> Array:
+    """dL/dw = pos * softplus(-x)."""
+    pos, _ = masses(labels, s)
+    ones = xp.ones_like(logits)
+    return xp.where(pos == 0.0, 0.0, pos * value(xp, logits, ones, None, 0.0))
 
 
 def value_and_slope(

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _arrays
 from ._arrays import Anchor, Array
+from ._evaluate import way
 
 REDUCTIONS = ("none", "sum", "mean", "weighted_mean")
 
@@ -139,23 +140,23 @@ def _weighed(
 ) -> Any:
     computing = _arrays.computing_dtype(xp, logits)
 
-    def prepared(argument: Any) -> Any:
-        if argument is None or isinstance(argument, float):
+    def masked(argument: Any) -> Any:
+        if where is None or getattr(argument, "ndim", 0) == 0:
             return argument
-        argument = xp.astype(argument, computing, copy=False)
-        if where is None or argument.ndim == 0:
-            return argument
+        if _arrays.dtype_name(argument) not in _arrays.FLOATS:
+            argument = xp.astype(argument, computing)
         # What is left out must not reach a derivative: 0 * NaN is NaN.
         return xp.where(where, argument, 0.5)
 
     def finished(result: Array) -> Array:
         if weights is not None:
-            result = result * prepared(weights)
+            result = result * xp.astype(masked(weights), computing, copy=False)
         if where is not None:
             result = xp.where(where, result, 0.0)
         return xp.astype(result, dtype, copy=False)
 
-    results = formula(xp, *map(prepared, (logits, labels, *parameters)))
+    inputs = map(masked, (logits, labels, *parameters))
+    results = way(xp)(formula, xp, *inputs)
     if isinstance(results, tuple):
         return tuple(map(finished, results))
     return finished(results)
@@ -196,7 +197,8 @@ def reduced(p: Problem, values: Array) -> Array:
     xp = p.anchor.xp
     if p.reduction == "none":
         return values
-    total = _arrays.total(xp, values, p.axis)
+    narrow = _arrays.dtype_name(p.anchor.array) in ("float16", "bfloat16")
+    total = _arrays.total(xp, values, p.axis, from_16_bits=narrow)
     if p.reduction == "sum":
         return total
     n = _count_from_shape(p)

@@ -1,0 +1,46 @@
+"""JAX: the derivative rule of the loss, for forward and reverse mode alike.
+
+Differentiating the plain formula is right, but XLA then keeps three arrays; with the
+rule it keeps one.  Value and slope each take their own exponential, and fold the logit
+differently on purpose: sharing it makes XLA store it.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from . import _formula
+from ._evaluate import plain
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _value(logits: Any, labels: Any, pos_weight: Any, smoothing: float) -> Any:
+    formula = functools.partial(_formula.value, smooth=False)
+    return plain(formula, jnp, logits, labels, pos_weight, smoothing)
+
+
+@functools.partial(_value.defjvp, symbolic_zeros=True)
+def _value_rule(smoothing: float, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    value = _value(*primals, smoothing)
+    slopes = (_formula.slope, _formula.label_slope, _formula.pos_weight_slope)
+    change = jnp.zeros_like(value)
+    for formula, tangent in zip(slopes, tangents, strict=True):
+        if not _is_zero(tangent):
+            part = plain(formula, jnp, *primals, smoothing)
+            change = change + part * jnp.astype(tangent, value.dtype)
+    return value, change
+
+
+def _is_zero(tangent: Any) -> bool:
+    zero = jax.custom_derivatives.SymbolicZero
+    return tangent is None or isinstance(tangent, zero)
+
+
+def with_rule(formula: Callable[..., Any], xp: Any, logits: Any, *others: Any) -> Any:
+    """The loss of logits under its rule, any other formula plainly."""
+    if formula is _formula.value:
+        return _value(logits, *others)
+    return plain(formula, xp, logits, *others)

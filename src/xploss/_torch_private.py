@@ -1,0 +1,18 @@
+"""The private names of PyTorch that are needed; tests tell when one of them goes."""
+
+import torch
+from torch.autograd import forward_ad
+
+
+def functorch_is_active() -> bool:
+    """Inside `torch.func.grad`, `vmap`, `jvp`, ...
+
+    No public name tells; the compiler traces this one:
+    https://github.com/pytorch/pytorch/pull/134889
+    """
+    return bool(torch._C._are_functorch_transforms_active())
+
+
+def forward_mode_is_active() -> bool:
+    """Inside `torch.autograd.forward_ad.dual_level`, for which no public name tells."""
+    return bool(forward_ad._current_level >= 0)
