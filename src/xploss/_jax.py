@@ -25,7 +25,11 @@ def _value(logits: Any, labels: Any, pos_weight: Any, smoothing: float) -> Any:
 @functools.partial(_value.defjvp, symbolic_zeros=True)
 def _value_rule(smoothing: float, primals: Any, tangents: Any) -> tuple[Any, Any]:
     value = _value(*primals, smoothing)
-    slopes = (_formula.slope, _formula.label_slope, _formula.pos_weight_slope)
+    slopes: tuple[Callable[..., Any], ...] = (
+        _formula.slope,
+        _formula.label_slope,
+        _formula.pos_weight_slope,
+    )
     change = jnp.zeros_like(value)
     for formula, tangent in zip(slopes, tangents, strict=True):
         if not _is_zero(tangent):
