@@ -87,7 +87,7 @@ def examples(session: nox.Session) -> None:
 @nox.session(tags=["all"])
 def docs(session: nox.Session) -> None:
     """Every example in the README and in the docstrings."""
-    install(session, "test", "torch", "jax")
+    install(session, "test", "torch", "jax", "dask")
     session.run(
         "pytest", "--doctest-modules", "--doctest-glob=*.md", "src/xploss", "README.md"
     )

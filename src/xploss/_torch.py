@@ -61,15 +61,15 @@ def _like(primal: Any, gradient: Any) -> Any:
 
 
 def _rule_applies(tensors: list[Any]) -> bool:
-    if _torch_private.functorch_is_active():
+    if _torch_private.functorch_is_active() or _torch_private.forward_mode_is_active():
         return False
     if torch.compiler.is_compiling():
-        return True
+        # An exported program holds the forward alone, and is differentiated later.
+        return not torch.compiler.is_exporting()
     return (
         torch.is_grad_enabled()
         and any(t.requires_grad for t in tensors)
         and all(type(t) in (torch.Tensor, torch.nn.Parameter) for t in tensors)
-        and not _torch_private.forward_mode_is_active()
     )
 
 
