@@ -14,6 +14,7 @@ from ._losses import (
     log_sigmoid,
     sigmoid,
     sigmoid_cross_entropy,
+    sigmoid_focal_loss,
     softplus,
     value_and_grad,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "log_sigmoid",
     "sigmoid",
     "sigmoid_cross_entropy",
+    "sigmoid_focal_loss",
     "softplus",
     "value_and_grad",
 ]

@@ -179,6 +179,88 @@ def slope_and_curvature(
     return _slope(f), _curvature(f)
 
 
+# ---- focal -----------------------------------------------------------------------
+
+
+class Focus(NamedTuple):
+    """What the focal loss shares, for x folded at 0 and pos + neg = 1.
+
+    With wrong = |d|, right = 1 - wrong (both from the labels), the probability that
+    is not on the label, and its rate of change,
+
+        1 - p_t = (wrong + right * e) / (1 + e)             all terms >= 0
+        r       = p_t' / (1 - p_t) = (pos - neg) * p * (1 - p) / (1 - p_t)
+        r'      = r * (1 - 2p) + r**2
+    """
+
+    fold: Fold
+    gamma: Any
+    factor: Array  # alpha_t * (1 - p_t)**gamma
+    plain: Array  # L
+    lean: Array  # pos - neg
+    per_left: Array  # e / (wrong + right * e)
+
+    def rate(self) -> Array:
+        """r"""
+        return self.lean * self.per_left / (1.0 + self.fold.decay)
+
+    def tilt(self) -> Array:
+        """1 - 2p"""
+        tilt = (1.0 - self.fold.decay) / (1.0 + self.fold.decay)
+        return self.fold.xp.where(self.fold.positive, -tilt, tilt)
+
+
+def _focus(
+    xp: Any, logits: Array, labels: Array, gamma: Any, alpha: Any, smoothing: float
+) -> Focus:
+    pos, neg = masses(labels, smoothing)
+    f = fold(xp, logits, labels, None, smoothing)
+    wrong, right = (xp.where(f.positive, a, b) for a, b in ((neg, pos), (pos, neg)))
+    sure = wrong == 0.0
+    # Where wrong is 0 one e is taken out: its logarithm is -|x|.  At infinity the
+    # loss is 0 whatever the factor, which is kept finite for its derivatives.
+    magnitude = xp.where(f.positive, logits, -logits)
+    reach = xp.where(sure & ~xp.isinf(logits), magnitude, 0.0)
+    left = xp.where(sure, right, wrong + right * f.decay)
+    factor = xp.exp(gamma * (xp.log(left) - reach - xp.log1p(f.decay)))
+    if alpha is not None:
+        factor = factor * (alpha * pos + (1.0 - alpha) * neg)
+    per_left = xp.where(sure, 1.0, f.decay) / left
+    return Focus(f, gamma, factor, _value(logits, f), pos - neg, per_left)
+
+
+def focal_value(
+    xp: Any, logits: Array, labels: Array, gamma: Any, alpha: Any, smoothing: float
+) -> Array:
+    """F = alpha_t * (1 - p_t)**gamma * L, the power in log space."""
+    f = _focus(xp, logits, labels, gamma, alpha, smoothing)
+    return f.factor * f.plain
+
+
+def focal_value_and_slope(
+    xp: Any, logits: Array, labels: Array, gamma: Any, alpha: Any, smoothing: float
+) -> tuple[Array, Array]:
+    """(F, F'), with F' = alpha_t * (1 - p_t)**gamma * (L' - gamma * r * L)."""
+    f = _focus(xp, logits, labels, gamma, alpha, smoothing)
+    slope = f.factor * (_slope(f.fold) - gamma * f.rate() * f.plain)
+    return f.factor * f.plain, slope
+
+
+def focal_slope_and_curvature(
+    xp: Any, logits: Array, labels: Array, gamma: Any, alpha: Any, smoothing: float
+) -> tuple[Array, Array]:
+    """(F', F''), with
+
+    F'' = alpha_t * (1 - p_t)**gamma
+          * (L'' - 2 * gamma * r * L' + gamma * r * ((gamma - 1) * r - (1 - 2p)) * L)
+    """
+    f = _focus(xp, logits, labels, gamma, alpha, smoothing)
+    slope, rate = _slope(f.fold), f.rate()
+    bend = gamma * rate * ((gamma - 1.0) * rate - f.tilt()) * f.plain
+    curvature = _curvature(f.fold) - 2.0 * gamma * rate * slope + bend
+    return f.factor * (slope - gamma * rate * f.plain), f.factor * curvature
+
+
 # ---- from probabilities ------------------------------------------------------------
 
 

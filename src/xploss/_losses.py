@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec
 
 from . import _formula
-from ._arrays import anchor, kind
+from ._arrays import anchor, is_number, kind
 from ._problem import (
     Problem,
     check_fraction,
+    check_least,
     evaluate,
     gradient,
     problem,
@@ -33,6 +34,11 @@ LOGITS = Formulas(
 )
 PROBABILITIES = Formulas(
     _formula.probability_value, _formula.probability_value_and_slope, None
+)
+FOCAL = Formulas(
+    _formula.focal_value,
+    _formula.focal_value_and_slope,
+    _formula.focal_slope_and_curvature,
 )
 
 
@@ -174,6 +180,62 @@ def binary_cross_entropy(
     )
 
 
+@_loss
+def sigmoid_focal_loss(
+    logits: Any,
+    labels: Any,
+    *,
+    gamma: Any = 2.0,
+    alpha: Any = None,
+    label_smoothing: float = 0.0,
+    weights: Any = None,
+    where: Any = None,
+    axis: int | tuple[int, ...] | None = None,
+    reduction: str = "mean",
+) -> Any:
+    """Focal loss of sigmoid(logits): easy examples count less; exact in both tails.
+
+    Per element, with ``p = sigmoid(x)`` and the loss of `sigmoid_cross_entropy`::
+
+        focal = alpha_t * (1 - p_t)**gamma * loss
+        p_t = pos * p + neg * (1 - p)
+        alpha_t = alpha * pos + (1 - alpha) * neg       1 if `alpha` is None
+
+    with the label's masses ``pos = y`` and ``neg = 1 - y``, after smoothing.  The
+    power is taken in log space, never of a rounded probability.
+
+    Parameters
+    ----------
+    gamma : number of at least 0, or array that fits
+        0 gives `sigmoid_cross_entropy`, bit for bit.  Differentiable, as is `alpha`.
+    alpha : number from 0 to 1, or array that fits, optional
+    logits, labels, label_smoothing, weights, where, axis, reduction
+        As for `sigmoid_cross_entropy`, as are the result and the errors.
+
+    References
+    ----------
+    T.-Y. Lin et al., "Focal Loss for Dense Object Detection", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logits, labels = np.array([-2.0, 0.0, 40.0]), np.array([1.0, 0.3, 1.0])
+    >>> print(sigmoid_focal_loss(logits, labels, gamma=2, reduction="none"))
+    [1.65007818e+00 1.73286795e-01 7.66764807e-53]
+    """
+    first = anchor("logits", logits)
+    gamma = check_least("gamma", first.per_class("gamma", gamma))
+    smoothing = check_fraction("label_smoothing", label_smoothing)
+    if alpha is not None and is_number(alpha):
+        alpha = check_fraction("alpha", alpha)
+    alpha = first.per_class("alpha", alpha)
+    formulas: Formulas = FOCAL
+    parameters: tuple[Any, ...] = (gamma, alpha, smoothing)
+    if alpha is None and isinstance(gamma, float) and gamma == 0.0:
+        formulas, parameters = LOGITS, (None, smoothing)
+    return problem(first, formulas, labels, parameters, weights, where, axis, reduction)
+
+
 # ---- derivatives ----------------------------------------------------------------
 
 
@@ -214,8 +276,8 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
 
     Parameters
     ----------
-    loss : `sigmoid_cross_entropy`, `binary_cross_entropy`, or a `functools.partial`
-        A TypeError for anything else.
+    loss : `sigmoid_cross_entropy`, `sigmoid_focal_loss`, `binary_cross_entropy`
+        Or a `functools.partial` of one; a TypeError for anything else.
 
     Returns
     -------
@@ -230,7 +292,7 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     >>> print(value, gradient)
     0.6931471805599453 [-0.125 -0.125 -0.125 -0.125]
     """
-    losses = (sigmoid_cross_entropy, binary_cross_entropy)
+    losses = (sigmoid_cross_entropy, sigmoid_focal_loss, binary_cross_entropy)
     checked = _checker(loss, "value_and_grad", losses)
 
     @functools.wraps(loss)
@@ -254,8 +316,9 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
 
     Parameters
     ----------
-    loss : `sigmoid_cross_entropy`, or a `functools.partial` of it
-        A TypeError for anything else; `axis` and `reduction` too are a TypeError.
+    loss : `sigmoid_cross_entropy` or `sigmoid_focal_loss`
+        Or a `functools.partial` of one; a TypeError for anything else, and for the
+        options `axis` and `reduction`.
 
     Returns
     -------
@@ -269,7 +332,9 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     >>> print(gradient, hessian)
     [-5.00000000e-01 -4.24835426e-18] [2.50000000e-01 4.24835426e-18]
     """
-    checked = _checker(loss, "grad_and_hess", (sigmoid_cross_entropy,))
+    checked = _checker(
+        loss, "grad_and_hess", (sigmoid_cross_entropy, sigmoid_focal_loss)
+    )
     _refuse_reduction(getattr(loss, "keywords", {}))
 
     @functools.wraps(loss)

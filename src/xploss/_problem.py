@@ -44,6 +44,13 @@ def check_fraction(name: str, value: Any, most: float = 1.0) -> float:
     return float(value)
 
 
+def check_least(name: str, value: Any, least: float = 0.0) -> Any:
+    """A number of at least `least`; an array is not looked at."""
+    if isinstance(value, float) and not value >= least:
+        raise ValueError(f"`{name}` must be at least {least}; got {value!r}")
+    return value
+
+
 def check_reduction(reduction: Any, axis: Any) -> str:
     if reduction not in REDUCTIONS:
         meant = difflib.get_close_matches(str(reduction).lower(), REDUCTIONS, n=1)
