@@ -159,8 +159,9 @@ def pos_weight_slope(
 ) -> Array:
     """dL/dw = pos * softplus(-x)."""
     pos, _ = masses(labels, s)
-    ones = xp.ones_like(logits)
-    return xp.where(pos == 0.0, 0.0, pos * value(xp, logits, ones, None, 0.0))
+    # No mass at -inf is no loss; masking the logit keeps the derivative by the label.
+    reach = xp.where((pos == 0.0) & xp.isinf(logits), 0.0, logits)
+    return pos * value(xp, reach, xp.ones_like(logits), None, 0.0)
 
 
 def value_and_slope(

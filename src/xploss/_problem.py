@@ -148,7 +148,8 @@ def _weighed(
     computing = _arrays.computing_dtype(xp, logits)
 
     def masked(argument: Any) -> Any:
-        if where is None or getattr(argument, "ndim", 0) == 0:
+        # A number is left as it is, unless the logits are 0-d too, as under vmap.
+        if where is None or getattr(argument, "ndim", -1) < where.ndim:
             return argument
         if _arrays.dtype_name(argument) not in _arrays.FLOATS:
             argument = xp.astype(argument, computing)

@@ -25,7 +25,7 @@ class _Value(Function):
 
     @staticmethod
     def forward(logits: Any, labels: Any, pos_weight: Any, smoothing: float) -> Any:
-        formula = partial(_formula.value, smooth=False)
+        formula = partial(_formula.value, smooth=_smooth())
         return plain(formula, xp, logits, labels, pos_weight, smoothing)
 
     @staticmethod
@@ -39,11 +39,8 @@ class _Value(Function):
     def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
         logits, labels, pos_weight = ctx.saved_tensors
         primals = (logits, labels, ctx.number if pos_weight is None else pos_weight)
-        # A compiled step is not differentiated again, and sharing exp(-|x|) with the
-        # value there is a fifth of its time.
-        smooth = not torch.compiler.is_compiling()
         slopes: tuple[Callable[..., Any], ...] = (
-            partial(_formula.slope, smooth=smooth),
+            partial(_formula.slope, smooth=_smooth()),
             _formula.label_slope,
             _formula.pos_weight_slope,
         )
@@ -53,6 +50,15 @@ class _Value(Function):
                 slope = plain(formula, xp, *primals, ctx.smoothing)
                 gradients[k] = _like(primal, upstream * slope)
         return tuple(gradients)
+
+
+def _smooth() -> bool:
+    """Whether what runs may be differentiated again, or traced and differentiated.
+
+    A compiled step is not, and sharing exp(-|x|) between value and slope there is a
+    fifth of its time.
+    """
+    return not torch.compiler.is_compiling()
 
 
 def _like(primal: Any, gradient: Any) -> Any:
