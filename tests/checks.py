@@ -127,7 +127,10 @@ def stays_lazy(loss: Loss) -> None:
         for result in results:
             assert isinstance(result, dask.array.Array), f"a {type(result).__name__}"
             is_float32(result)
-        agree(loss, [np.asarray(result.compute()) for result in results])
+        computed = [np.asarray(result.compute()) for result in results]
+        for numbers in computed:
+            is_float32(numbers)
+        agree(loss, computed)
     assert computes == len(results), "the scheduler did not count"
 
 

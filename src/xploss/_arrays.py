@@ -111,6 +111,22 @@ def computing_dtype(xp: Any, array: Array) -> Any:
     return xp.float64 if dtype_name(array) == "float64" else xp.float32
 
 
+# ---- device -------------------------------------------------------------------------
+
+
+def single_device(xp: Any, array: Array) -> Any:
+    """None where arrays may have several, or live on one that they are not told."""
+    return array.device if library(xp) in SINGLE_DEVICE else None
+
+
+def beside(xp: Any, array: Array, argument: Any) -> Any:
+    """A number as a 0-d array, made on the device: nothing comes over from the host."""
+    if not isinstance(argument, bool | float):
+        return argument
+    dtype = xp.bool if isinstance(argument, bool) else computing_dtype(xp, array)
+    return xp.full((), argument, dtype=dtype, device=single_device(xp, array))
+
+
 # ---- shape ----------------------------------------------------------------------
 
 
@@ -152,18 +168,12 @@ class Anchor:
 
     @property
     def device(self) -> Any:
-        if library(self.xp) not in SINGLE_DEVICE:
-            return None
-        return self.array.device
+        return single_device(self.xp, self.array)
 
-    def number(self, number: Any) -> Array:
-        """A 0-d array, made on the device: nothing crosses over from the host."""
-        dtype = computing_dtype(self.xp, self.array)
-        return self.xp.full((), float(number), dtype=dtype, device=self.device)
-
-    def labels(self, labels: Any) -> Array:
+    def labels(self, labels: Any) -> Any:
+        """A number, or an array of the same shape."""
         if is_number(labels):
-            return self.number(labels)
+            return float(labels)
         self._check_beside("labels", labels)
         if not _same_shape(tuple(labels.shape), self.shape):
             raise ValueError(
@@ -193,17 +203,17 @@ class Anchor:
         if weights is None:
             return None
         if is_number(weights):
-            return self.number(weights)
+            return float(weights)
         self._check_beside("weights", weights)
         self._check_spread("weights", tuple(weights.shape))
         return weights
 
     def mask(self, where: Any) -> Any:
+        """A bool, or a boolean array that fits."""
         if where is None:
             return None
         if isinstance(where, bool | np.bool_):
-            dtype = self.xp.bool
-            return self.xp.full((), bool(where), dtype=dtype, device=self.device)
+            return bool(where)
         self._check_beside("where", where, BOOLEAN)
         self._check_spread("where", tuple(where.shape))
         return where
@@ -262,8 +272,8 @@ def _accumulator(xp: Any, values: Array, from_16_bits: bool) -> Any:
         return None
     if name == "torch" and from_16_bits and xp.compiler.is_compiling():
         return None  # a fifth slower, for digits that 16-bit logits do not have
-    device = values.device if name in SINGLE_DEVICE else None
     info = xp.__array_namespace_info__()
+    device = single_device(xp, values)
     return info.dtypes(device=device, kind="real floating").get("float64")
 
 
@@ -275,6 +285,10 @@ def total(
     from_16_bits: bool = False,
 ) -> Array:
     """The sum over `axis`, a few ulp from the exact one, in the dtype of `values`."""
+    if library(xp) == "dask":
+        from . import _dask
+
+        return _dask.total(values, axis, keepdims)
     wide = _accumulator(xp, values, from_16_bits)
     if wide is None and axis is not None and library(xp) == "numpy":
         values = _with_last_in_memory(values, axis)

@@ -1,6 +1,6 @@
-"""Dask: the whole call per element, block by block, as the blocks' own library has it.
+"""Dask: all that is per element, and sums, block by block, in the blocks' library.
 
-Some twenty lazy operations would do as well, but each would warn or raise, under the
+Lazy operations of Dask's would do as well, but each would warn or raise, under the
 caller's `numpy.errstate`, of underflow in a tail; and a block of CuPy's or a host
 block would not be evaluated as such arrays are elsewhere.
 """
@@ -10,26 +10,56 @@ from typing import Any
 
 import dask.array
 
-from ._arrays import namespace
+from . import _arrays
 
 
 def _on_block(
-    function: Callable[..., Any], arguments: tuple[Any, ...], *blocks: Any
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    spread: list[tuple[bool, ...]],
+    *blocks: Any,
 ) -> Any:
     """`arguments` with the blocks in the places that hold an Ellipsis."""
     from ._problem import quiet
 
-    xp, remaining = namespace("block", blocks[0]), iter(blocks)
+    _check_sizes(spread, blocks)
+    xp, remaining = _arrays.namespace("block", blocks[0]), iter(blocks)
     filled = [next(remaining) if a is ... else a for a in arguments]
     with quiet(xp):
         results = function(xp, *filled)
         return xp.stack(results) if isinstance(results, tuple) else results
 
 
+def _check_sizes(spread: list[tuple[bool, ...]], blocks: tuple[Any, ...]) -> None:
+    """Sizes that Dask did not know would broadcast in silence where one is 1."""
+    first = blocks[0].shape
+    for ones, block in zip(spread, blocks, strict=True):
+        sizes = zip(ones, block.shape, first, strict=False)  # none of a 0-d block
+        if any(n != m and not one for one, n, m in sizes):
+            raise ValueError(
+                f"blocks of shapes {first} and {block.shape} do not match: sizes that "
+                f"Dask did not know differ; pass arrays of one shape"
+            )
+
+
 def _aligned(array: Any, like: Any) -> Any:
-    """`array` in the blocks of `like`, along the axes where it has their size."""
-    axes = zip(array.shape, array.chunks, like.chunks[-array.ndim :], strict=False)
-    return array.rechunk(tuple(own if n == 1 else c for n, own, c in axes))
+    """`array` in the blocks of `like`, along the axes where both sizes are known."""
+    if array.ndim == 0:
+        return array
+    chunks = tuple(
+        own if n == 1 or n != n or m != m else wanted
+        for n, m, own, wanted in zip(
+            array.shape, like.shape, array.chunks, like.chunks, strict=True
+        )
+    )
+    array = array.rechunk(chunks)
+    for n, own, wanted in zip(array.shape, array.chunks, like.chunks, strict=True):
+        if n != 1 and len(own) != len(wanted):
+            raise ValueError(
+                f"blocks of sizes {wanted} and {own} do not match, and Dask cannot cut "
+                f"anew where it does not know a size; call `.compute_chunk_sizes()`"
+            )
+    return array
 
 
 def blockwise(
@@ -37,13 +67,30 @@ def blockwise(
 ) -> Any:
     """function(xp, *arguments) per block: a lazy array, or a tuple of `outputs`."""
     arrays = [a for a in arguments if isinstance(a, dask.array.Array)]
-    arrays = [_aligned(a, arrays[0]) if a.ndim else a for a in arrays]
+    arrays = [_aligned(a, arrays[0]) for a in arrays]
     open_ = tuple(... if isinstance(a, dask.array.Array) else a for a in arguments)
+    spread = [tuple(n == 1 for n in a.shape) for a in arrays]
+    inputs = (_on_block, function, open_, spread, *arrays)
     options = {"dtype": dtype, "meta": arrays[0]._meta.astype(dtype)}
     if outputs == 1:
-        return dask.array.map_blocks(_on_block, function, open_, *arrays, **options)
+        return dask.array.map_blocks(*inputs, **options)
     stacked = dask.array.map_blocks(
-        _on_block, function, open_, *arrays, new_axis=0,
-        chunks=((outputs,), *arrays[0].chunks), **options,
-    )  # fmt: skip
+        *inputs, new_axis=0, chunks=((outputs,), *arrays[0].chunks), **options
+    )
     return tuple(stacked[k] for k in range(outputs))
+
+
+def _total_of_block(block: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    from ._problem import quiet
+
+    xp = _arrays.namespace("block", block)
+    with quiet(xp):
+        return _arrays.total(xp, block, axis, keepdims)
+
+
+def total(values: Any, axis: tuple[int, ...] | None, keepdims: bool) -> Any:
+    """The sum over `axis`: of the blocks, then of their sums."""
+    return dask.array.reduction(
+        values, _total_of_block, _total_of_block,
+        axis=axis, keepdims=keepdims, dtype=values.dtype,
+    )  # fmt: skip

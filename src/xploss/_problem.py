@@ -24,7 +24,7 @@ class Problem:
 
     anchor: Anchor
     formulas: Any
-    labels: Array
+    labels: Any
     parameters: tuple[Any, ...]
     weights: Any
     where: Any
@@ -128,11 +128,22 @@ def evaluate(formula: Callable[..., Any], p: Problem, outputs: int) -> Any:
         dtype = _arrays.computing_dtype(xp, logits)
     weighed = functools.partial(_weighed, formula, dtype)
     arguments = (logits, p.labels, p.weights, p.where, *p.parameters)
+    return _elementwise(xp, weighed, arguments, dtype, outputs)
+
+
+def _elementwise(
+    xp: Any,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    dtype: Any,
+    outputs: int = 1,
+) -> Any:
+    """function(xp, *arguments), of this dtype; on Dask when a block is computed."""
     if _arrays.library(xp) == "dask":
         from . import _dask
 
-        return _dask.blockwise(weighed, arguments, outputs, dtype)
-    return weighed(xp, *arguments)
+        return _dask.blockwise(function, arguments, outputs, dtype)
+    return function(xp, *arguments)
 
 
 def _weighed(
@@ -140,12 +151,15 @@ def _weighed(
     dtype: Any,
     xp: Any,
     logits: Array,
-    labels: Array,
-    weights: Array | None,
-    where: Array | None,
+    labels: Any,
+    weights: Any,
+    where: Any,
     *parameters: Any,
 ) -> Any:
     computing = _arrays.computing_dtype(xp, logits)
+    labels, weights, where = (
+        _arrays.beside(xp, logits, argument) for argument in (labels, weights, where)
+    )
 
     def masked(argument: Any) -> Any:
         # A number is left as it is, unless the logits are 0-d too, as under vmap.
@@ -185,19 +199,27 @@ def _count_from_shape(p: Problem) -> Any:
     return None if isinstance(n, float) else n  # nan: Dask does not know a size
 
 
-def _denominator(p: Problem, dtype: Any) -> Array:
-    """N after broadcasting, or the sum of the weights; the reduced axes are kept."""
-    xp = p.anchor.xp
+def _denominator(p: Problem, dtype: Any, keepdims: bool) -> Array:
+    """N after broadcasting, or the sum of the weights."""
+    xp, logits = p.anchor.xp, p.anchor.array
     if _divides_by_weights(p):
-        weights = xp.astype(p.weights, dtype, copy=False)
-        if p.where is not None:
-            weights = xp.where(p.where, weights, 0.0)
-        weights = xp.broadcast_to(weights, p.anchor.shape)
-        return _arrays.total(xp, weights, p.axis, keepdims=True)
-    counted = xp.ones_like(p.anchor.array, dtype=xp.bool)
+        spread = functools.partial(_spread, dtype)
+        shares = _elementwise(xp, spread, (logits, p.weights, p.where), dtype)
+        return _arrays.total(xp, shares, p.axis, keepdims)
+    counted = xp.ones_like(logits, dtype=xp.bool)
     if p.where is not None:
         counted = counted & p.where
-    return xp.astype(xp.count_nonzero(counted, axis=p.axis, keepdims=True), dtype)
+    return xp.astype(xp.count_nonzero(counted, axis=p.axis, keepdims=keepdims), dtype)
+
+
+def _spread(dtype: Any, xp: Any, logits: Array, weights: Any, where: Any) -> Array:
+    """The weights of the logits' shape, and not a view that repeats them.
+
+    NumPy and PyTorch add up such a view one by one.
+    """
+    weights, where = (_arrays.beside(xp, logits, a) for a in (weights, where))
+    shares = xp.ones_like(logits, dtype=dtype) * xp.astype(weights, dtype, copy=False)
+    return shares if where is None else xp.where(where, shares, 0.0)
 
 
 def reduced(p: Problem, values: Array) -> Array:
@@ -210,21 +232,33 @@ def reduced(p: Problem, values: Array) -> Array:
     if p.reduction == "sum":
         return total
     n = _count_from_shape(p)
-    if n is not None:
+    if n is None:
+        n = _denominator(p, values.dtype, keepdims=False)
+    return _elementwise(xp, _mean, (total, n), values.dtype)
+
+
+def _mean(xp: Any, total: Array, n: Any) -> Array:
+    if not hasattr(n, "ndim"):
         return total / n if n != 0 else total * math.nan
-    n = _denominator(p, values.dtype)
-    n = xp.squeeze(n, axis=tuple(range(n.ndim)) if p.axis is None else p.axis)
     # Dividing by inf where n is 0 makes the derivative of that branch 0, not NaN.
     return xp.where(n == 0.0, math.nan, total / xp.where(n == 0.0, math.inf, n))
 
 
 def gradient(p: Problem, slopes: Array) -> Array:
     """The derivative of `reduced` (of its sum, where it is an array) by the logits."""
-    xp = p.anchor.xp
-    if p.reduction in ("mean", "weighted_mean"):
+    if p.reduction == "none":
+        return slopes
+    n = None
+    if p.reduction != "sum":
         n = _count_from_shape(p)
         if n is None:
-            n = _denominator(p, slopes.dtype)
-            n = xp.where(n == 0.0, math.inf, n)
-        slopes = slopes / n
-    return xp.astype(slopes, p.anchor.array.dtype, copy=False)
+            n = _denominator(p, slopes.dtype, keepdims=True)
+    dtype = p.anchor.array.dtype
+    share = functools.partial(_share, dtype)
+    return _elementwise(p.anchor.xp, share, (slopes, n), dtype)
+
+
+def _share(dtype: Any, xp: Any, slopes: Array, n: Any) -> Array:
+    if hasattr(n, "ndim"):
+        n = xp.where(n == 0.0, math.inf, n)
+    return xp.astype(slopes if n is None else slopes / n, dtype, copy=False)
