@@ -290,19 +290,33 @@ def total(
 
         return _dask.total(values, axis, keepdims)
     wide = _accumulator(xp, values, from_16_bits)
-    if wide is None and axis is not None and library(xp) == "numpy":
-        values = _with_last_in_memory(values, axis)
+    if wide is None and _drifts(xp, values):
+        for k in range(values.ndim) if axis is None else axis:
+            values = _folded(xp, values, k)
     dtype = values.dtype if wide is None else wide
     result = xp.sum(values, axis=axis, dtype=dtype, keepdims=keepdims)
     return xp.astype(result, values.dtype, copy=False)
 
 
-def _with_last_in_memory(values: Array, axis: tuple[int, ...]) -> Array:
-    """The same array, laid out so that NumPy adds it pairwise along `axis`.
+def _drifts(xp: Any, values: Array) -> bool:
+    """Whether the library's own sum does: by 43,000 ulp in a million elements on NumPy.
 
-    It does so only along the axis that is fastest in memory:
-    https://numpy.org/doc/stable/reference/generated/numpy.sum.html
+    A compiler must not see the sizes, or it compiles anew for each.
     """
-    kept = [k for k in range(values.ndim) if k not in axis]
-    order = (*kept, *axis)
-    return np.ascontiguousarray(values.transpose(order)).transpose(np.argsort(order))
+    name = library(xp)
+    if name == "torch":
+        in_memory = kind(values) == "torch.Tensor" and values.is_cpu
+        return in_memory and not xp.compiler.is_compiling()
+    return name in ("numpy", "array_api_strict", "cupy")
+
+
+def _folded(xp: Any, values: Array, axis: int) -> Array:
+    """A few sums along `axis`, each of halves of halves: log2(n) roundings, not n."""
+    before, odd = (slice(None),) * axis, []
+    while (n := values.shape[axis]) > 8:
+        half = n // 2
+        if n % 2:
+            odd.append(values[(*before, slice(2 * half, n), ...)])
+        lower, upper = slice(0, half), slice(half, 2 * half)
+        values = values[(*before, lower, ...)] + values[(*before, upper, ...)]
+    return xp.concat([values, *odd], axis=axis) if odd else values
