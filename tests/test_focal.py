@@ -1,0 +1,211 @@
+"""The focal loss within a few ulp of mpmath's, and its derivatives by everything."""
+
+import itertools
+from functools import partial
+
+import numpy as np
+import pytest
+from checks import each
+from focal_reference import from_logit_focal, label_slope_term, partial_derivative
+from grid import logits_and_labels, rounded
+from mpmath import mp
+from reference import flushed, ulps
+
+import xploss
+
+focal = xploss.sigmoid_focal_loss
+cross_entropy = xploss.sigmoid_cross_entropy
+
+OPTIONS = [
+    {"gamma": gamma, "alpha": alpha}
+    for gamma in (0.0, 0.5, 1.0, 2.0, 5.0)
+    for alpha in (None, 0.25)
+] + [
+    {"gamma": 2.0, "label_smoothing": 1e-6},
+    {"gamma": 0.5, "alpha": 0.25, "label_smoothing": 0.1},
+    {"gamma": 5.0, "alpha": 1.0, "label_smoothing": 0.1, "weights": 1.7},
+]
+EXACT_NAMES = {"label_smoothing": "smoothing", "weights": "weight"}
+
+
+def lost(dtype, gamma):
+    """How many smallest normal numbers are forgiven.
+
+    Where exp(-|x|), a label or 1 - p_t is subnormal it has lost digits, on XLA all
+    of them.  It is multiplied by at most 1, by |x| in a value, and by 2*gamma*|x| in
+    a derivative, where |x| is not more than 128 (in float64 1024).
+    """
+    return (1024.0 if dtype == "float64" else 128.0) * (1.0 + 2.0 * gamma)
+
+
+def bound(dtype, quantity, gamma, power):
+    if quantity == "value" and dtype in ("float16", "bfloat16"):
+        return 1.0
+    return 16.0 * (1.0 + gamma * float(power))
+
+
+def exactly(x, y, options):
+    names = {EXACT_NAMES.get(key, key): value for key, value in options.items()}
+    return [from_logit_focal(a, b, **names) for a, b in zip(x, y, strict=True)]
+
+
+def quantities(backend, x, y, options):
+    """The three per element, by the public functions; the value also alone."""
+    loss = partial(focal, **options)
+    per_element = partial(loss, reduction="none")
+    value, gradient = backend.call(xploss.value_and_grad(per_element), x, y)
+    slope, hessian = backend.call(xploss.grad_and_hess(loss), x, y)
+    alone = backend.call(per_element, x, y)
+    return [
+        (name, backend.numpy(array))
+        for name, array in [
+            ("value", value), ("value", alone), ("gradient", gradient),
+            ("gradient", slope), ("hessian", hessian),
+        ]
+    ]  # fmt: skip
+
+
+def check(backend, dtype, x, y, options):
+    arrays = backend.array(x, dtype), backend.array(y, dtype)
+    results = quantities(backend, *arrays, options)
+    if backend.flushes and dtype != "float16":  # which is widened first
+        y = flushed(y, dtype)
+    exacts, gamma = exactly(x, y, options), options["gamma"]
+    for name, numbers in results:
+        for k, exact in enumerate(exacts):
+            away = ulps(
+                numbers[k],
+                getattr(exact, name),
+                dtype,
+                unit=getattr(exact, f"{name}_term", None),
+                lost=lost(dtype, gamma),
+            )
+            assert away <= bound(dtype, name, gamma, exact.power), (
+                f"{name} at logit {x[k]!r}, label {y[k]!r}: {numbers[k]!r}, "
+                f"exactly {mp.nstr(getattr(exact, name), 12)}"
+            )
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_exact(backend, dtype, options):
+    x, y = logits_and_labels(dtype, 120)
+    finite = ~np.isinf(x)
+    check(backend, dtype, x[finite], y[finite], options)
+
+
+@pytest.mark.xfail(reason="0 * inf in the derivatives, and where the power is 0")
+@pytest.mark.parametrize("options", OPTIONS[1:], ids=str)
+def test_infinite_logits(backend, dtype, options):
+    x, y = logits_and_labels(dtype, 120)
+    check(backend, dtype, x[np.isinf(x)], y[np.isinf(x)], options)
+
+
+@pytest.mark.parametrize("gamma", [0, 0.0, np.float64(0)], ids=repr)
+def test_gamma_0_is_cross_entropy_bit_for_bit(backend, dtype, gamma):
+    x, y = (backend.array(a, dtype) for a in logits_and_labels(dtype, 120))
+    ours = partial(focal, gamma=gamma, label_smoothing=0.1)
+    plain = partial(cross_entropy, label_smoothing=0.1)
+    for function, theirs in [
+        (ours, plain),
+        (xploss.value_and_grad(ours), xploss.value_and_grad(plain)),
+        (xploss.grad_and_hess(ours), xploss.grad_and_hess(plain)),
+    ]:
+        results, expected = (backend.call(f, x, y) for f in (function, theirs))
+        for result, same in zip(each(results), each(expected), strict=True):
+            np.testing.assert_array_equal(*map(backend.numpy, (result, same)))
+
+
+# ---- automatic differentiation -----------------------------------------------------
+
+NAMES = ("logits", "labels", "gamma", "alpha")
+LOGITS = (-80.0, -17.0, -2.5, -0.25, 0.0, 1.0, 17.0, 40.0)
+SOFT = (2.0**-20, 0.3, 0.9, 1 - 2.0**-20)
+DERIVATIVES = [
+    "logits", "gamma", "alpha",
+    "logits logits", "logits gamma", "logits alpha", "gamma gamma", "gamma alpha",
+]  # fmt: skip
+
+
+def by_torch(dtype, points, by):
+    import torch
+
+    dtype = getattr(torch, dtype)
+    arguments = {
+        name: torch.tensor(column, dtype=dtype, requires_grad=True)
+        for name, column in zip(NAMES, np.array(points).T, strict=True)
+    }
+    result = focal(**arguments, reduction="sum")
+    for name in by:
+        (result,) = torch.autograd.grad(
+            result.sum(), arguments[name], create_graph=True
+        )
+    return result.detach().numpy()
+
+
+def by_jax(dtype, points, by):
+    import jax
+    import jax.numpy as jnp
+
+    def loss(logits, labels, gamma, alpha):
+        return focal(logits, labels, gamma=gamma, alpha=alpha, reduction="sum")
+
+    def summed_slope(function, name):
+        slope = jax.grad(function, argnums=NAMES.index(name))
+        return lambda *arguments: slope(*arguments).sum()
+
+    for name in by[:-1]:
+        loss = summed_slope(loss, name)
+    slopes = jax.grad(loss, argnums=NAMES.index(by[-1]))
+    with jax.enable_x64(True):
+        columns = [jnp.asarray(column, dtype=dtype) for column in np.array(points).T]
+        return np.asarray(jax.jit(slopes)(*columns))
+
+
+LIBRARIES = [
+    pytest.param(by_torch, marks=pytest.mark.library("torch"), id="torch"),
+    pytest.param(by_jax, marks=pytest.mark.library("jax"), id="jax"),
+]
+
+
+HARD = pytest.param(
+    (0.0, 1.0), id="hard", marks=pytest.mark.xfail(reason="the mask hides the label")
+)
+LABELS = [pytest.param(SOFT, id="soft"), HARD]
+
+
+def check_derivatives(differentiate, dtype, by, labels):
+    """In ulp of the largest term."""
+    grid = itertools.product(LOGITS, labels, (0.5, 1.0, 2.0, 5.0), (0.25,))
+    points = rounded(np.array(list(grid)), dtype).tolist()
+    results = differentiate(dtype, points, by)
+    for result, point in zip(results, points, strict=True):
+        exact = partial_derivative(*point, tuple(by.count(name) for name in NAMES))
+        amplified = 1.0 + point[2] * float(from_logit_focal(*point[:3]).power)
+        away = ulps(result, exact, dtype, unit=largest_term(*point, by), lost=1.0)
+        assert away <= 16.0 * amplified, (
+            f"by {by} at {point}: {result!r}, exactly {mp.nstr(exact, 12)}"
+        )
+
+
+def largest_term(logit, label, gamma, alpha, by):
+    """Of the derivative by the logits, times what the others bring in at most."""
+    exact = from_logit_focal(logit, label, gamma)
+    by_logit = by.count("logits")
+    term = (abs(exact.value), exact.gradient_term, exact.hessian_term)[by_logit]
+    if "labels" in by:
+        term = label_slope_term(logit, label, gamma)
+    return term * (exact.power + 1.0 / gamma) ** by.count("gamma")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("by", DERIVATIVES)
+@pytest.mark.parametrize("differentiate", LIBRARIES)
+def test_derivatives(differentiate, by, dtype):
+    check_derivatives(differentiate, dtype, by.split(), (0.0, *SOFT, 1.0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("differentiate", LIBRARIES)
+@pytest.mark.parametrize("labels", LABELS)
+def test_derivative_by_the_label(differentiate, labels, dtype):
+    check_derivatives(differentiate, dtype, ["labels"], labels)
