@@ -54,7 +54,9 @@ def _instead_of(argument: Any) -> str | None:
         return "its mask would be lost; pass its `.data`, and `where=~mask`"
     if isinstance(argument, np.matrix):
         return "pass `numpy.asarray(...)` of it"
-    if "sparse" in kind(argument) or "sparse" in str(getattr(argument, "layout", "")):
+    if "sparse" in type(argument).__module__ or "sparse" in str(
+        getattr(argument, "layout", "")
+    ):
         return "pass it dense, by `.todense()`, `.toarray()` or `.to_dense()`"
     if getattr(argument, "is_nested", False):
         return "pass `.to_padded_tensor(0.0)` of it, and its mask as `where`"

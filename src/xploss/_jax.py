@@ -30,12 +30,12 @@ def _value_rule(smoothing: float, primals: Any, tangents: Any) -> tuple[Any, Any
         _formula.label_slope,
         _formula.pos_weight_slope,
     )
-    change = jnp.zeros_like(value)
-    for formula, tangent in zip(slopes, tangents, strict=True):
-        if not _is_zero(tangent):
-            part = plain(formula, jnp, *primals, smoothing)
-            change = change + part * jnp.astype(tangent, value.dtype)
-    return value, change
+    changes = [
+        plain(formula, jnp, *primals, smoothing) * jnp.astype(tangent, value.dtype)
+        for formula, tangent in zip(slopes, tangents, strict=True)
+        if not _is_zero(tangent)
+    ]
+    return value, sum(changes[1:], changes[0]) if changes else jnp.zeros_like(value)
 
 
 def _is_zero(tangent: Any) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import REALS, anchor, dtype_name
+from ._arrays import FLOATS, REALS, anchor, dtype_name
 
 
 def check_labels(labels: Any, *, where: Any = None) -> None:
@@ -45,9 +45,10 @@ def check_labels(labels: Any, *, where: Any = None) -> None:
     count = int(xp.count_nonzero(wrong))
     if count:
         flat = xp.reshape(xp.astype(wrong, xp.int8), (-1,))
+        number = float if dtype_name(labels) in FLOATS else int
         index = np.unravel_index(int(xp.argmax(flat)), first.shape)
         at = tuple(map(int, index))
         raise ValueError(
             f"`labels` must be in [0, 1]; got {count} outside, the first "
-            f"{labels[at].item()!r} at index {at}"
+            f"{number(labels[at])} at index {at}"
         )

@@ -1,0 +1,153 @@
+"""Keras' and TensorFlow's functions by their own names, on every library."""
+
+import inspect
+
+import numpy as np
+import pytest
+from grid import rounded
+from mpmath import mp, mpf
+from reference import from_logit, from_probability, ulps
+
+from xploss import compat
+
+LABELS = np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.25, 1.0, 0.0]])
+LOGITS = np.array([[-40.0, 0.0, 2.0], [-30.0, 30.0, 0.5], [-1.0, 88.0, -2.0]])
+PROBS = np.array([[0.0, 1.0, 0.5], [0.0, 1.0, 0.25], [0.75, 0.125, 1.0]])
+SIGNATURES = {
+    "keras.binary_crossentropy": (
+        "(y_true, y_pred, from_logits=False, label_smoothing=0.0, axis=-1)"
+    ),
+    "keras.backend_binary_crossentropy": "(target, output, from_logits=False)",
+    "tensorflow.sigmoid_cross_entropy_with_logits": (
+        "(labels=None, logits=None, name=None)"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signature(name):
+    module, function = name.split(".")
+    signature = inspect.signature(getattr(getattr(compat, module), function))
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    shown = signature.replace(parameters=bare, return_annotation=signature.empty)
+    assert str(shown) == SIGNATURES[name]
+
+
+def clipped(dtype):
+    """The probabilities that Keras goes on with."""
+    wide = "float64" if dtype == "float64" else "float32"
+    low, high = rounded(np.array([1e-7, 1 - 1e-7]), wide)
+    return np.clip(rounded(PROBS, dtype), low, high)
+
+
+def close(backend, result, exacts, dtype, bound):
+    for number, exact in zip(backend.numpy(result).ravel(), exacts, strict=True):
+        assert ulps(number, exact, dtype, lost=backend.flushes) <= bound
+
+
+def pairs(first):
+    return zip(first.ravel(), LABELS.ravel(), strict=True)
+
+
+def mean_of_rows(exacts):
+    return [sum(exacts[k : k + 3]) / 3 for k in (0, 3, 6)]
+
+
+def arrays(backend, dtype, *values):
+    return [backend.array(v, dtype) for v in values]
+
+
+def kept(dtype):
+    """Per element 16-bit results stay 16-bit; reduced, they are float32."""
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
+
+
+def test_backend_of_probabilities(backend, dtype):
+    target, output = arrays(backend, dtype, LABELS, PROBS)
+    result = backend.call(compat.keras.backend_binary_crossentropy, target, output)
+    assert result.shape == output.shape
+    assert result.dtype == output.dtype
+    exacts = [from_probability(p, y).value for p, y in pairs(clipped(dtype))]
+    close(backend, result, exacts, dtype, 4)
+
+
+def test_backend_is_the_logit_formula_of_log_odds():
+    """Keras goes back to the logit log(p / (1 - p)): exactly, it is the same loss."""
+    with mp.workprec(200):
+        for p, y in pairs(clipped("float64")):
+            by_logit = from_logit(mp.log(mpf(p) / (1 - mpf(p))), y).value
+            by_probability = from_probability(p, y).value
+            assert abs(by_logit - by_probability) <= mp.mpf(2) ** -180 * by_probability
+
+
+def test_wrong_and_certain_costs_16(backend):
+    dtype = "float32"
+    one, zero = arrays(backend, dtype, np.ones(1), np.zeros(1))
+    call = compat.keras.backend_binary_crossentropy
+    assert abs(float(backend.numpy(call(one, zero))[0]) - 16.118095) < 2e-6
+    assert abs(float(backend.numpy(call(zero, one))[0]) - 15.942385) < 2e-6
+
+
+@pytest.mark.parametrize("name", ["keras", "tensorflow"])
+def test_per_element_of_logits(backend, dtype, name):
+    labels, logits = arrays(backend, dtype, LABELS, LOGITS)
+    if name == "keras":
+        call, options = compat.keras.backend_binary_crossentropy, {"from_logits": True}
+    else:
+        call, options = compat.tensorflow.sigmoid_cross_entropy_with_logits, {}
+    result = backend.call(call, labels, logits, **options)
+    assert result.dtype == logits.dtype
+    exacts = [from_logit(x, y).value for x, y in pairs(rounded(LOGITS, dtype))]
+    close(backend, result, exacts, dtype, 4)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_keras_takes_the_mean_of_the_last_axis(backend, dtype, from_logits, smoothing):
+    y_true, y_pred = arrays(backend, dtype, LABELS, LOGITS if from_logits else PROBS)
+    result = backend.call(
+        compat.keras.binary_crossentropy, y_true, y_pred,
+        from_logits=from_logits, label_smoothing=smoothing,
+    )  # fmt: skip
+    assert result.shape == (3,)
+    exact, values = (
+        (from_logit, rounded(LOGITS, dtype))
+        if from_logits
+        else (from_probability, clipped(dtype))
+    )
+    exacts = [exact(v, y, smoothing=smoothing).value for v, y in pairs(values)]
+    close(backend, result, mean_of_rows(exacts), kept(dtype), 8)
+
+
+def test_keras_takes_another_axis(backend):
+    y_true, y_pred = arrays(backend, "float32", LABELS, LOGITS)
+    call = compat.keras.binary_crossentropy
+    by_columns = call(y_true, y_pred, True, 0.0, 0)
+    by_rows = call(y_true.T, y_pred.T, from_logits=True)
+    assert ulps_apart(backend.numpy(by_columns), backend.numpy(by_rows)) <= 2
+
+
+def ulps_apart(one, other):
+    return np.max(np.abs(one - other) / np.spacing(np.abs(one)))
+
+
+def test_tensorflow_s_errors(backend):
+    labels, logits = arrays(backend, "float32", LABELS[:, :1], LOGITS)
+    call = compat.tensorflow.sigmoid_cross_entropy_with_logits
+    message = (
+        r"`logits` and `labels` must have the same shape, received "
+        r"\(\(3, 3\) vs \(3, 1\)\)\."
+    )
+    with pytest.raises(ValueError, match=message):
+        call(labels=labels, logits=logits)
+    with pytest.raises(ValueError, match="`labels` is missing"):
+        call(logits=logits)
+    with pytest.raises(ValueError, match="`logits` is missing"):
+        call(labels)
+
+
+def test_tensorflow_equals_keras(backend, dtype):
+    labels, logits = arrays(backend, dtype, LABELS, LOGITS)
+    theirs = compat.tensorflow.sigmoid_cross_entropy_with_logits(labels, logits, "name")
+    keras = compat.keras.backend_binary_crossentropy(labels, logits, from_logits=True)
+    np.testing.assert_array_equal(backend.numpy(theirs), backend.numpy(keras))

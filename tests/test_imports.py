@@ -1,0 +1,61 @@
+"""What is imported when, and that every public name is tested."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xploss
+
+OTHERS = {
+    "torch",
+    "jax",
+    "cupy",
+    "dask",
+    "array_api_strict",
+    "scipy",
+    "sklearn",
+    "keras",
+}
+NAMES = [*xploss.__all__, "compat.keras", "compat.tensorflow"]
+
+
+def loaded(code):
+    """The top-level modules after a fresh interpreter ran `code`."""
+    show = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"{code}\n{show}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["xploss", "xploss.compat"])
+def test_import_loads_no_library_but_numpy(module):
+    modules = loaded(f"import {module}")
+    assert {"numpy", "array_api_compat", "xploss"} <= modules
+    assert not OTHERS & modules
+
+
+def test_a_call_on_numpy_loads_no_library_but_numpy():
+    call = "import numpy, xploss; xploss.sigmoid_cross_entropy(numpy.zeros(3), 1)"
+    assert not OTHERS & loaded(call)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_public_name_is_documented_and_tested(name):
+    public = xploss
+    for part in name.split("."):
+        public = getattr(public, part)
+    assert public.__doc__
+    tests = Path(__file__).parent.glob("test_*.py")
+    assert any(
+        name in path.read_text() for path in tests if path.name != "test_imports.py"
+    )
+
+
+def test_version_is_the_package_s():
+    assert xploss.__version__.count(".") == 2
+    with pytest.raises(AttributeError, match="no attribute 'sigmiod'"):
+        xploss.sigmiod  # noqa: B018

@@ -1,0 +1,57 @@
+"""check_labels finds what is outside [0, 1], says how many and where the first is."""
+
+import numpy as np
+import pytest
+
+import xploss
+
+
+def test_right_labels(backend, dtype):
+    for values in ([], [0.0, 1.0, 0.5], [[0.0], [1.0]]):
+        labels = backend.array(np.array(values), dtype)
+        assert xploss.check_labels(labels) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([0.0, 2.0, 1.0], r"got 1 outside, the first 2.0 at index \(1,\)"),
+        ([[0.0, 1.0], [-0.5, 3.0]], r"got 2 outside, the first -0.5 at index \(1, 0\)"),
+        ([1.0, np.nan], r"got 1 outside, the first nan at index \(1,\)"),
+        ([-np.inf, np.inf], r"got 2 outside, the first -inf at index \(0,\)"),
+        ([1.0 + 2.0**-7, 0.5], r"got 1 outside, the first 1.0078125 at index \(0,\)"),
+        (7.0, r"got 1 outside, the first 7.0 at index \(\)"),
+    ],
+)
+def test_wrong_labels(backend, dtype, values, message):
+    labels = backend.array(np.array(values), dtype)
+    with pytest.raises(ValueError, match=r"`labels` must be in \[0, 1\]; " + message):
+        xploss.check_labels(labels)
+
+
+def test_masked_labels(backend, dtype):
+    values = np.array([[0.0, 9.0], [1.0, np.nan]])
+    labels = backend.array(values, dtype)
+    right = labels < 2
+    assert xploss.check_labels(labels, where=right) is None
+    with pytest.raises(
+        ValueError, match=r"got 1 outside, the first 9.0 at index \(0, "
+    ):
+        xploss.check_labels(labels, where=labels == labels)  # all but NaN
+
+
+def test_integers_and_booleans():
+    for dtype in (np.int8, np.int64, np.uint8, np.uint64):
+        xploss.check_labels(np.array([0, 1], dtype))
+        with pytest.raises(ValueError, match=r"the first 2 at index \(1,\)"):
+            xploss.check_labels(np.array([1, 2], dtype))
+    xploss.check_labels(np.array([True, False]))
+
+
+def test_wrong_kinds():
+    with pytest.raises(TypeError, match="`labels` is a list"):
+        xploss.check_labels([0, 1])
+    with pytest.raises(TypeError, match=r"`labels` must be boolean.*complex128"):
+        xploss.check_labels(np.array([1j]))
+    with pytest.raises(ValueError, match="`where` must be a number or fit"):
+        xploss.check_labels(np.zeros((2, 2)), where=np.ones(2, bool))
