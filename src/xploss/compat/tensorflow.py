@@ -1,17 +1,30 @@
-"""TensorFlow's binary cross-entropy by its own name: labels first, per element.
+"""TensorFlow's binary cross-entropies by their own names: labels first, per element.
 
-The signature is of TensorFlow 2.21 (`tf.nn`).
+The signatures are of TensorFlow 2.21 (`tf.nn`).
 """
 
 from typing import Any
 
+from .._arrays import is_number
 from .._losses import sigmoid_cross_entropy
+from ._shared import with_leading_axes
+
+
+def _check_shapes(logits: Any, labels: Any) -> None:
+    shapes = [tuple(getattr(array, "shape", ())) for array in (logits, labels)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "`logits` and `labels` must have the same shape, received "
+            f"({shapes[0]} vs {shapes[1]})."
+        )
 
 
 def sigmoid_cross_entropy_with_logits(
     labels: Any = None, logits: Any = None, name: str | None = None
 ) -> Any:
     """`tf.nn.sigmoid_cross_entropy_with_logits`: per element, of logits.
+
+    Labels of another dtype work; TensorFlow wants the logits'.
 
     Parameters
     ----------
@@ -34,10 +47,41 @@ def sigmoid_cross_entropy_with_logits(
     for argument, value in (("labels", labels), ("logits", logits)):
         if value is None:
             raise ValueError(f"`{argument}` is missing: both arguments are needed")
-    shapes = [tuple(getattr(array, "shape", ())) for array in (logits, labels)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            "`logits` and `labels` must have the same shape, received "
-            f"({shapes[0]} vs {shapes[1]})."
-        )
+    _check_shapes(logits, labels)
     return sigmoid_cross_entropy(logits, labels, reduction="none")
+
+
+def weighted_cross_entropy_with_logits(
+    labels: Any, logits: Any, pos_weight: Any, name: str | None = None
+) -> Any:
+    """`tf.nn.weighted_cross_entropy_with_logits`: per element, positives weighted.
+
+    The gradient is right at a logit of 0 too, where TensorFlow's is 0 or 1.
+
+    Parameters
+    ----------
+    labels, logits : arrays of one shape
+        The result has the logits' dtype.
+    pos_weight : number, or array that broadcasts onto the logits
+        By trailing axes, as in TensorFlow, but it may not enlarge the result.
+    name : ignored; it names an operation of a TensorFlow graph
+
+    Raises
+    ------
+    ValueError
+        For different shapes, in TensorFlow's words; else as `sigmoid_cross_entropy`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> labels, logits = np.array([1.0, 0.0]), np.array([0.0, 0.0])
+    >>> print(weighted_cross_entropy_with_logits(labels, logits, 5.0))
+    [3.4657359  0.69314718]
+    """
+    _check_shapes(logits, labels)
+    if not is_number(pos_weight):
+        rank = len(getattr(logits, "shape", ()))
+        pos_weight = with_leading_axes("pos_weight", pos_weight, rank)
+    return sigmoid_cross_entropy(
+        logits, labels, pos_weight=pos_weight, reduction="none"
+    )
