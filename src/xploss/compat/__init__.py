@@ -1,9 +1,10 @@
 """Other libraries' names, argument orders and defaults, on any array.
 
 Each function is a few lines on the core; `xploss.compat.keras.binary_crossentropy`
-takes NumPy, PyTorch, JAX, CuPy or Dask arrays alike.
+takes NumPy, PyTorch, JAX, CuPy or Dask arrays alike.  Importing this loads none of the
+libraries that are spelt here.
 """
 
-from . import keras, tensorflow
+from . import keras, optax, sklearn, tensorflow, torch
 
-__all__ = ["keras", "tensorflow"]
+__all__ = ["keras", "optax", "sklearn", "tensorflow", "torch"]

@@ -1,0 +1,163 @@
+"""scikit-learn's log loss by its own name: the labels may be anything with two classes.
+
+The signature is of scikit-learn 1.9 (`sklearn.metrics`), without `y_pred`, which it
+renamed `y_proba`.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _losses
+from .._arrays import Anchor, _same_shape, anchor, kind, library
+
+
+def _on_host(labels: Any) -> npt.NDArray[Any]:
+    if hasattr(labels, "cpu"):
+        labels = labels.cpu()  # PyTorch
+    elif kind(labels).startswith("cupy"):
+        labels = labels.get()
+    array = np.asarray(labels)
+    if array.ndim != 1:
+        raise NotImplementedError(
+            f"`y_true` and `labels` must have one axis, a class a sample; got shape "
+            f"{array.shape}"
+        )
+    return array
+
+
+def _is_positive(y_true: Any, labels: Any, columns: int) -> npt.NDArray[np.bool_]:
+    """Which labels are of the second class, in the order that `LabelBinarizer` has."""
+    given = _on_host(y_true)
+    if given.dtype.kind == "f" and np.any(given != np.trunc(given)):
+        raise ValueError(
+            "`y_true` must be classes; xploss.binary_cross_entropy takes soft labels"
+        )
+    classes = np.unique(given if labels is None else _on_host(labels))
+    unknown = np.setdiff1d(given, classes)
+    if unknown.size:
+        raise ValueError(
+            f"y_true contains values {unknown.tolist()} not belonging to the passed "
+            f"labels {classes.tolist()}"
+        )
+    _check_classes(classes, labels, columns)
+    return np.asarray(given == classes[1])
+
+
+def _check_classes(classes: npt.NDArray[Any], labels: Any, columns: int) -> None:
+    name = "y_true" if labels is None else "labels"
+    if len(classes) < 2:
+        raise ValueError(
+            f"{name} contains only one label ({', '.join(map(str, classes))}); pass "
+            f"both classes as `labels`"
+        )
+    if len(classes) != columns:
+        raise ValueError(
+            f"{name} and y_proba contain different number of classes: "
+            f"{len(classes)} vs {columns}"
+        )
+    if columns > 2:
+        raise NotImplementedError(
+            f"log_loss is binary here; got {columns} classes: use sklearn.metrics"
+        )
+
+
+def _beside(first: Anchor, values: Any, dtype: Any) -> Any:
+    """Values of the host on the device of the probabilities."""
+    values = np.asarray(values)
+    return first.xp.asarray(values, dtype=dtype, device=first.device)
+
+
+def _checked(y_proba: Any) -> Anchor:
+    """Probabilities (n,) or (n, columns), in [0, 1] where looking does not wait."""
+    if isinstance(y_proba, list | tuple):
+        y_proba = np.asarray(y_proba, dtype=float)
+    first = anchor("y_proba", y_proba)
+    if len(first.shape) not in (1, 2):
+        raise ValueError(f"`y_proba` must have 1 or 2 axes; got shape {first.shape}")
+    if library(first.xp) == "numpy" and not np.all((y_proba >= 0) & (y_proba <= 1)):
+        raise ValueError("`y_proba` must be in [0, 1], and not NaN")
+    return first
+
+
+def _check_lengths(first: Anchor, labels: Any, weights: Any) -> None:
+    for array in (labels, weights):
+        shape = getattr(array, "shape", first.shape[:1])
+        if not _same_shape(tuple(shape), first.shape[:1]):
+            raise ValueError(
+                "Found input variables with inconsistent numbers of samples: "
+                f"{first.shape[0]} and {shape[0] if shape else 'a scalar'}"
+            )
+
+
+def log_loss(
+    y_true: Any,
+    y_proba: Any,
+    *,
+    normalize: bool = True,
+    sample_weight: Any = None,
+    labels: Any = None,
+) -> Any:
+    """`sklearn.metrics.log_loss` of two classes.
+
+    Probabilities are clipped to [eps, 1 - eps] for the eps of their dtype, as there.
+    Not looked at: whether two columns sum to one; and, but for NumPy, whether
+    probabilities are in [0, 1], since it would wait for the device: the loss is NaN.
+
+    Parameters
+    ----------
+    y_true : list or array (n,), of numbers or strings
+        Host data: it is looked at, wherever it is.  The second class of the two, in
+        sorted order, is the positive one.
+    y_proba : array (n,), (n, 1) or (n, 2) of float16, bfloat16, float32 or float64
+        The positive class's probabilities, or both classes' in sorted order; a list is
+        taken for a NumPy array.
+    normalize : bool
+        sum(w*l) / sum(w), or else sum(w*l).
+    sample_weight : list or array (n,), optional
+    labels : list or array of the two classes, optional
+        By default those in `y_true`.
+
+    Returns
+    -------
+    float for NumPy, else an array () of `y_proba`'s library and dtype
+        scikit-learn always returns a float, which would wait for the device.
+
+    Raises
+    ------
+    ValueError
+        One class only, unknown labels, soft labels, different lengths, as many classes
+        as `y_proba` has not.
+    NotImplementedError
+        More than two classes.
+    TypeError
+        A wrong kind or dtype of `y_proba`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y_proba = np.array([[0.1, 0.9], [0.9, 0.1], [0.8, 0.2], [0.35, 0.65]])
+    >>> print(log_loss(["spam", "ham", "ham", "spam"], y_proba))
+    0.21616187468057912
+    """
+    first = _checked(y_proba)
+    xp, probs = first.xp, first.array
+    columns = 1 if probs.ndim == 1 else probs.shape[1]
+    positive = _beside(first, _is_positive(y_true, labels, max(columns, 2)), xp.bool)
+    if isinstance(sample_weight, list | tuple | np.ndarray):
+        sample_weight = _beside(first, sample_weight, probs.dtype)
+    _check_lengths(first, positive, sample_weight)
+    if columns == 2:
+        probs, positive = xp.where(positive, probs[:, 1], probs[:, 0]), 1.0
+    elif probs.ndim == 2:
+        probs = probs[:, 0]
+    loss = _losses.binary_cross_entropy(
+        xp.where((probs < 0.0) | (probs > 1.0), math.nan, probs),
+        positive,
+        eps=float(xp.finfo(probs.dtype).eps),
+        weights=sample_weight,
+        reduction="weighted_mean" if normalize else "sum",
+    )
+    return float(loss) if library(xp) == "numpy" else loss
