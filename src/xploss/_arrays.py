@@ -28,7 +28,7 @@ REALS = FLOATS | INTEGERS | BOOLEAN
 SINGLE_DEVICE = ("numpy", "array_api_strict", "torch", "cupy")
 
 
-# ---- library and kind -----------------------------------------------------------
+# ---- library and kind --------------------------------------------------------------
 
 
 def is_number(argument: Any) -> bool:
@@ -87,7 +87,7 @@ def namespace(name: str, argument: Any) -> Any:
     return array_api_compat.array_namespace(argument)
 
 
-# ---- dtype ----------------------------------------------------------------------
+# ---- dtype -------------------------------------------------------------------------
 
 
 def dtype_name(array: Array) -> str:
@@ -113,7 +113,7 @@ def computing_dtype(xp: Any, array: Array) -> Any:
     return xp.float64 if dtype_name(array) == "float64" else xp.float32
 
 
-# ---- device -------------------------------------------------------------------------
+# ---- device ------------------------------------------------------------------------
 
 
 def single_device(xp: Any, array: Array) -> Any:
@@ -129,7 +129,7 @@ def beside(xp: Any, array: Array, argument: Any) -> Any:
     return xp.full((), argument, dtype=dtype, device=single_device(xp, array))
 
 
-# ---- shape ----------------------------------------------------------------------
+# ---- shape -------------------------------------------------------------------------
 
 
 def _same_size(one: Any, other: Any) -> bool:
@@ -153,7 +153,7 @@ def count(shape: tuple[Any, ...], axis: tuple[int, ...] | None) -> Any:
     return math.prod(shape if axis is None else (shape[k] for k in axis))
 
 
-# ---- arguments beside the logits --------------------------------------------------
+# ---- arguments beside the logits ---------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def anchor(name: str, array: Any, dtypes: frozenset[str] = FLOATS) -> Anchor:
     return Anchor(name, array, xp)
 
 
-# ---- sums -----------------------------------------------------------------------
+# ---- sums --------------------------------------------------------------------------
 
 
 def _accumulator(xp: Any, values: Array, from_16_bits: bool) -> Any:
@@ -291,6 +291,10 @@ def total(
         from . import _dask
 
         return _dask.total(values, axis, keepdims)
+    if library(xp) == "jax" and axis is not None:
+        from ._jax import set_down
+
+        values = set_down(values)
     wide = _accumulator(xp, values, from_16_bits)
     if wide is None and _drifts(xp, values):
         for k in range(values.ndim) if axis is None else axis:
@@ -315,10 +319,10 @@ def _drifts(xp: Any, values: Array) -> bool:
 def _folded(xp: Any, values: Array, axis: int) -> Array:
     """A few sums along `axis`, each of halves of halves: log2(n) roundings, not n."""
     before, odd = (slice(None),) * axis, []
-    while (n := values.shape[axis]) > 8:
+    while (n := values.shape[axis]) > 1:
         half = n // 2
         if n % 2:
             odd.append(values[(*before, slice(2 * half, n), ...)])
         lower, upper = slice(0, half), slice(half, 2 * half)
         values = values[(*before, lower, ...)] + values[(*before, upper, ...)]
-    return xp.concat([values, *odd], axis=axis) if odd else values
+    return xp.concat([*odd, values], axis=axis) if odd else values

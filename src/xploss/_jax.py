@@ -48,3 +48,13 @@ def with_rule(formula: Callable[..., Any], xp: Any, logits: Any, *others: Any) -
     if formula is _formula.value:
         return _value(logits, *others)
     return plain(formula, xp, logits, *others)
+
+
+def set_down(values: Any) -> Any:
+    """The same values, added up after they are computed, not while.
+
+    A product with weights that are spread, and its sum along an axis, are one kernel
+    of XLA's on the CPU that adds one by one: 200 ulp off in 100,000 rows.
+    """
+    bits = jnp.finfo(values.dtype)
+    return jax.lax.reduce_precision(values, bits.nexp, bits.nmant)
