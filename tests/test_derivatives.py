@@ -1,0 +1,205 @@
+"""Closed-form derivatives are those of the value that is returned beside them."""
+
+import inspect
+from functools import partial
+
+import numpy as np
+import pytest
+from expected import (
+    LABELS,
+    LOGITS,
+    LOSSES,
+    MASK,
+    OPTIONS,
+    PER_CLASS,
+    PER_ELEMENT,
+    PER_SAMPLE,
+    REDUCTIONS,
+    gradient,
+    is_close,
+    is_like,
+    of_backend,
+    per_element,
+    value,
+    wide,
+)
+
+import xploss
+from xploss import _formula
+
+cross_entropy = xploss.sigmoid_cross_entropy
+loss_of = pytest.mark.parametrize("loss", LOSSES, ids=str)
+
+# 16-bit numbers are rounded once, after the division by N.
+BOUNDS = {"float16": 0.51, "bfloat16": 0.51, "float32": 8, "float64": 8}
+
+
+def check(backend, dtype, loss, calls, options):
+    """The value and its gradient of calls that differ in reduction and axis."""
+
+    def derived(first, labels, **arrays):
+        function = xploss.value_and_grad(loss.function)
+        return [function(first, labels, **arrays, **call) for call in calls]
+
+    first, y = (backend.array(a, dtype) for a in (loss.first, loss.labels))
+    results = backend.call(derived, first, y, **of_backend(backend, dtype, options))
+    for call, (result, slope) in zip(calls, results, strict=True):
+        exact = value(loss, options | call)
+        kind = dtype if call.get("reduction") == "none" else wide(dtype)
+        is_like(first, result, kind, exact.shape)
+        is_close(backend.numpy(result), exact, kind, 8)
+        exact, terms = gradient(loss, options | call)
+        is_like(first, slope, dtype, loss.first.shape)
+        is_close(backend.numpy(slope), exact, dtype, BOUNDS[dtype], unit=terms)
+
+
+EVERYWHERE = [{"reduction": r} for r in REDUCTIONS]
+ALONG = [{"reduction": r, "axis": k} for r in REDUCTIONS[1:] for k in (0, -1, (1, 0))]
+
+
+@loss_of
+def test_gradient_of_every_reduction(backend, dtype, loss):
+    check(backend, dtype, loss, EVERYWHERE, {})
+
+
+@pytest.mark.parametrize("weights", [3.0, PER_CLASS, PER_SAMPLE, PER_ELEMENT])
+@pytest.mark.parametrize("where", [True, MASK[:, 1:2], MASK])
+def test_gradient_of_what_is_weighed_and_left_out(backend, weights, where):
+    options = {"weights": weights, "where": where}
+    check(backend, "float32", LOSSES[0], EVERYWHERE, options)
+
+
+@loss_of
+def test_gradient_along_an_axis(backend, loss):
+    check(backend, "float32", loss, ALONG, {})
+
+
+def test_gradient_with_every_option_along_an_axis(backend):
+    check(backend, "float32", LOSSES[0], ALONG, OPTIONS)
+
+
+CHOICES = [
+    {},
+    {"label_smoothing": 0.125},
+    {"pos_weight": PER_CLASS},
+    {"weights": PER_SAMPLE},
+    {"where": MASK},
+    OPTIONS,
+]
+
+
+@pytest.mark.parametrize("options", CHOICES, ids=", ".join)
+def test_grad_and_hess_are_of_an_element(backend, options):
+    """Times its weight, and never divided by N."""
+    x, y = (backend.array(a, "float32") for a in (LOGITS, LABELS))
+    function = xploss.grad_and_hess(cross_entropy)
+    results = backend.call(function, x, y, **of_backend(backend, "float32", options))
+    slopes, curvatures, terms = (
+        per_element(field, LOSSES[0], options)
+        for field in ("gradient", "hessian", "term")
+    )
+    for result in results:
+        is_like(x, result, "float32", LOGITS.shape)
+    is_close(backend.numpy(results[0]), slopes, "float32", 8, unit=terms)
+    is_close(backend.numpy(results[1]), curvatures, "float32", 8)
+
+
+def test_grad_and_hess_are_like_the_logits(backend, dtype, shapes):
+    x, y = (backend.array(a, dtype) for a in (LOGITS, LABELS))
+    for result in backend.call(xploss.grad_and_hess(cross_entropy), x, y):
+        is_like(x, result, dtype, LOGITS.shape)
+
+
+# ---- what they are made of ---------------------------------------------------------
+
+
+def halved(x):
+    """Arrays that show whose arguments they were."""
+    return np.array([x, x / 2])
+
+
+PARTIALS = {
+    "options": partial(cross_entropy, weights=3.0, reduction="sum"),
+    "nested": partial(partial(cross_entropy, weights=3.0), reduction="sum"),
+    "arguments": partial(cross_entropy, halved(8.0), weights=3.0, reduction="sum"),
+}
+
+
+@pytest.mark.parametrize("name", PARTIALS)
+def test_value_and_grad_of_a_partial(name):
+    left = () if name == "arguments" else (halved(8.0),)
+    result, slope = xploss.value_and_grad(PARTIALS[name])(*left, 0.0)
+    plain = xploss.value_and_grad(cross_entropy)
+    expected = plain(halved(8.0), 0.0, weights=3.0, reduction="sum")
+    assert result == expected[0]
+    np.testing.assert_array_equal(slope, expected[1], strict=True)
+
+
+def test_grad_and_hess_of_a_partial():
+    results = xploss.grad_and_hess(partial(cross_entropy, weights=3.0))(halved(8.0), 0)
+    expected = xploss.grad_and_hess(cross_entropy)(halved(8.0), 0, weights=3.0)
+    for result, number in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result, number, strict=True)
+
+
+@loss_of
+def test_value_and_grad_keeps_the_signature(loss):
+    for function in (loss.function, partial(loss.function, reduction="sum")):
+        derived = inspect.signature(xploss.value_and_grad(function))
+        assert derived == inspect.signature(function)
+    assert xploss.value_and_grad(loss.function).__name__ == loss.function.__name__
+
+
+@pytest.mark.parametrize("function", [cross_entropy, partial(cross_entropy, labels=1)])
+def test_grad_and_hess_keeps_the_signature_but_for_the_reduction(function):
+    kept = dict(inspect.signature(function).parameters)
+    del kept["reduction"], kept["axis"]
+    assert dict(inspect.signature(xploss.grad_and_hess(function)).parameters) == kept
+
+
+# ---- their cost --------------------------------------------------------------------
+
+
+class Counting:
+    """NumPy, and how often each of its functions was called."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        self.calls.append(name)
+        return getattr(np, name)
+
+
+ONE_EXPONENTIAL = (
+    _formula.value,
+    _formula.slope,
+    _formula.value_and_slope,
+    _formula.slope_and_curvature,
+)
+
+
+@pytest.mark.parametrize("pos_weight", [None, 3.0, PER_CLASS])
+@pytest.mark.parametrize("smoothing", [0.0, 0.125])
+@pytest.mark.parametrize("formula", ONE_EXPONENTIAL, ids=lambda f: f.__name__)
+def test_one_exponential_an_element(formula, pos_weight, smoothing):
+    xp = Counting()
+    formula(xp, LOGITS, LABELS, pos_weight, smoothing)
+    assert xp.calls.count("exp") == 1
+    assert xp.calls.count("log1p") == formula.__name__.startswith("value")
+    assert set(xp.calls) <= {"exp", "log1p", "where", "isinf"}
+
+
+def test_three_logarithms_a_probability():
+    """Of p, of 1 - p, and of 1 - p below a quarter; none of them twice."""
+    first, labels = LOSSES[1].first, LABELS
+    with np.errstate(all="ignore"):
+        for formula, times in (
+            (_formula.probability_value, 3),
+            (_formula.probability_slope, 0),
+            (_formula.probability_value_and_slope, 3),
+        ):
+            xp = Counting()
+            formula(xp, first, labels, None, 0.0, 0.0)
+            assert "exp" not in xp.calls
+            assert sum(name.startswith("log") for name in xp.calls) == times
