@@ -323,7 +323,7 @@ class _Loss:
         )
         if not losses:  # one loss, which no reduction changes
             return loss(axis=None, reduction="mean")
-        return _reduced(loss, self.reduction, axes, math.prod(shape[k] for k in axes))
+        return _reduced(loss, self.reduction, axes, math.prod([shape[k] for k in axes]))
 
     def get_config(self) -> dict[str, Any]:
         """Every argument, by name."""

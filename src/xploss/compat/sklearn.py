@@ -5,6 +5,7 @@ renamed `y_proba`.
 """
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,26 @@ def _on_host(labels: Any) -> npt.NDArray[Any]:
     return array
 
 
+def _sorted(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The classes, in the order that scikit-learn's `LabelBinarizer` has."""
+    classes = np.unique(labels)
+    if not np.array_equal(labels, classes):
+        warnings.warn(
+            f"Labels passed were {labels.tolist()}, but they count in sorted order, "
+            f"{classes.tolist()}, as do the columns of y_proba.",
+            stacklevel=4,
+        )
+    return classes
+
+
 def _is_positive(y_true: Any, labels: Any, columns: int) -> npt.NDArray[np.bool_]:
-    """Which labels are of the second class, in the order that `LabelBinarizer` has."""
+    """Which labels are of the second class, in sorted order."""
     given = _on_host(y_true)
     if given.dtype.kind == "f" and np.any(given != np.trunc(given)):
         raise ValueError(
             "`y_true` must be classes; xploss.binary_cross_entropy takes soft labels"
         )
-    classes = np.unique(given if labels is None else _on_host(labels))
+    classes = np.unique(given) if labels is None else _sorted(_on_host(labels))
     unknown = np.setdiff1d(given, classes)
     if unknown.size:
         raise ValueError(
@@ -128,8 +141,8 @@ def log_loss(
     Raises
     ------
     ValueError
-        One class only, unknown labels, soft labels, different lengths, as many classes
-        as `y_proba` has not.
+        One class only, unknown or soft labels, different lengths, another number of
+        classes than `y_proba` has, weights of the host that are all 0.
     NotImplementedError
         More than two classes.
     TypeError
@@ -147,6 +160,8 @@ def log_loss(
     columns = 1 if probs.ndim == 1 else probs.shape[1]
     positive = _beside(first, _is_positive(y_true, labels, max(columns, 2)), xp.bool)
     if isinstance(sample_weight, list | tuple | np.ndarray):
+        if not np.any(sample_weight):
+            raise ValueError("`sample_weight` must not be 0 throughout")
         sample_weight = _beside(first, sample_weight, probs.dtype)
     _check_lengths(first, positive, sample_weight)
     if columns == 2:
