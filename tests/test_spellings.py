@@ -672,7 +672,7 @@ def test_torch_gradients_of_what_is_cut_off():
 # https://github.com/pytorch/pytorch/blob/v2.13.0/torch/autograd/function.py#L548
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.library("torch")
-@pytest.mark.parametrize("name", sorted(SHAPED.keys() - {"sklearn", "keras function"}))
+@pytest.mark.parametrize("name", sorted(SHAPED.keys() - {"sklearn"}))
 def test_spellings_compile_in_full(name):
     import torch as pytorch
 

@@ -150,7 +150,8 @@ def _fits(shape: tuple[Any, ...], onto: tuple[Any, ...]) -> bool:
 
 def count(shape: tuple[Any, ...], axis: tuple[int, ...] | None) -> Any:
     """How many elements a reduction takes into one; nan where Dask does not know."""
-    return math.prod(shape if axis is None else (shape[k] for k in axis))
+    # A list, since torch.compile cannot trace `prod` of a generator.
+    return math.prod(shape if axis is None else [shape[k] for k in axis])
 
 
 # ---- arguments beside the logits ---------------------------------------------------

@@ -195,8 +195,8 @@ class Focus(NamedTuple):
     """
 
     fold: Fold
-    gamma: Any
-    factor: Array  # alpha_t * (1 - p_t)**gamma
+    power: Array  # (1 - p_t)**gamma
+    share: Array | None  # alpha_t, None for 1
     plain: Array  # L
     lean: Array  # pos - neg
     per_left: Array  # e / (wrong + right * e)
@@ -204,6 +204,22 @@ class Focus(NamedTuple):
     def rate(self) -> Array:
         """r"""
         return self.lean * self.per_left / (1.0 + self.fold.decay)
+
+    def finite(self) -> Array:
+        """L where it meets r or the power: at infinity r is 0 before L is inf."""
+        return self.fold.xp.where(self.fold.xp.isinf(self.plain), 0.0, self.plain)
+
+    def shared(self, part: Array) -> Array:
+        """alpha_t * part; without a share an infinite part counts 0."""
+        if self.share is None:
+            return part
+        return self.fold.xp.where(self.share == 0.0, 0.0, self.share * part)
+
+    def value(self) -> Array:
+        """alpha_t * (1 - p_t)**gamma * L; a power that underflows keeps L infinite."""
+        bounded = self.power * self.finite()
+        infinite = self.fold.xp.isinf(self.plain)
+        return self.shared(self.fold.xp.where(infinite, self.plain, bounded))
 
     def tilt(self) -> Array:
         """1 - 2p"""
@@ -217,25 +233,25 @@ def _focus(
     pos, neg = masses(labels, smoothing)
     f = fold(xp, logits, labels, None, smoothing)
     wrong, right = (xp.where(f.positive, a, b) for a, b in ((neg, pos), (pos, neg)))
-    sure = wrong == 0.0
-    # Where wrong is 0 one e is taken out: its logarithm is -|x|.  At infinity the
-    # loss is 0 whatever the factor, which is kept finite for its derivatives.
+    # Where nothing but right * e is left, and 1 / e**2 might overflow, e is taken out:
+    # its logarithm is -|x|.  (The derivative by a label of 0 or 1 then lacks a part
+    # gamma / |x| of it.)  At infinity the loss is 0 whatever the power, which is kept
+    # finite for its derivatives.
+    sure = (wrong == 0.0) & (f.decay < 2.0**-60)
     magnitude = xp.where(f.positive, logits, -logits)
     reach = xp.where(sure & ~xp.isinf(logits), magnitude, 0.0)
     left = xp.where(sure, right, wrong + right * f.decay)
-    factor = xp.exp(gamma * (xp.log(left) - reach - xp.log1p(f.decay)))
-    if alpha is not None:
-        factor = factor * (alpha * pos + (1.0 - alpha) * neg)
+    power = xp.exp(gamma * (xp.log(left) - reach - xp.log1p(f.decay)))
+    share = None if alpha is None else alpha * pos + (1.0 - alpha) * neg
     per_left = xp.where(sure, 1.0, f.decay) / left
-    return Focus(f, gamma, factor, _value(logits, f), pos - neg, per_left)
+    return Focus(f, power, share, _value(logits, f), pos - neg, per_left)
 
 
 def focal_value(
     xp: Any, logits: Array, labels: Array, gamma: Any, alpha: Any, smoothing: float
 ) -> Array:
     """F = alpha_t * (1 - p_t)**gamma * L, the power in log space."""
-    f = _focus(xp, logits, labels, gamma, alpha, smoothing)
-    return f.factor * f.plain
+    return _focus(xp, logits, labels, gamma, alpha, smoothing).value()
 
 
 def focal_value_and_slope(
@@ -243,8 +259,8 @@ def focal_value_and_slope(
 ) -> tuple[Array, Array]:
     """(F, F'), with F' = alpha_t * (1 - p_t)**gamma * (L' - gamma * r * L)."""
     f = _focus(xp, logits, labels, gamma, alpha, smoothing)
-    slope = f.factor * (_slope(f.fold) - gamma * f.rate() * f.plain)
-    return f.factor * f.plain, slope
+    slope = _slope(f.fold) - gamma * f.rate() * f.finite()
+    return f.value(), f.shared(f.power * slope)
 
 
 def focal_slope_and_curvature(
@@ -256,10 +272,11 @@ def focal_slope_and_curvature(
           * (L'' - 2 * gamma * r * L' + gamma * r * ((gamma - 1) * r - (1 - 2p)) * L)
     """
     f = _focus(xp, logits, labels, gamma, alpha, smoothing)
-    slope, rate = _slope(f.fold), f.rate()
-    bend = gamma * rate * ((gamma - 1.0) * rate - f.tilt()) * f.plain
+    slope, rate, plain = _slope(f.fold), f.rate(), f.finite()
+    bend = gamma * rate * ((gamma - 1.0) * rate - f.tilt()) * plain
     curvature = _curvature(f.fold) - 2.0 * gamma * rate * slope + bend
-    return f.factor * (slope - gamma * rate * f.plain), f.factor * curvature
+    slope = slope - gamma * rate * plain
+    return f.shared(f.power * slope), f.shared(f.power * curvature)
 
 
 # ---- from probabilities ------------------------------------------------------------
