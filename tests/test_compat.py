@@ -146,6 +146,26 @@ def test_tensorflow_s_errors(backend):
         call(labels)
 
 
+def test_tensorflow_refuses_lists():
+    call = compat.tensorflow.sigmoid_cross_entropy_with_logits
+    with pytest.raises(TypeError, match="`labels` is a list"):
+        call(LABELS.tolist(), LOGITS)
+    with pytest.raises(TypeError, match="`logits` is a list"):
+        call(LABELS, LOGITS.tolist())
+
+
+@pytest.mark.library("dask")
+def test_tensorflow_of_sizes_that_dask_does_not_know():
+    import dask.array as da
+
+    labels, logits = (da.from_array(a.ravel(), chunks=4) for a in (LABELS, LOGITS))
+    some = logits < 50
+    call = compat.tensorflow.sigmoid_cross_entropy_with_logits
+    result = call(labels[some], logits[some]).compute(scheduler="synchronous")
+    kept = LOGITS < 50
+    np.testing.assert_array_equal(result, call(LABELS[kept], LOGITS[kept]))
+
+
 def test_tensorflow_equals_keras(backend, dtype):
     labels, logits = arrays(backend, dtype, LABELS, LOGITS)
     theirs = compat.tensorflow.sigmoid_cross_entropy_with_logits(labels, logits, "name")

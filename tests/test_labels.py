@@ -40,12 +40,40 @@ def test_masked_labels(backend, dtype):
         xploss.check_labels(labels, where=labels == labels)  # all but NaN
 
 
-def test_integers_and_booleans():
-    for dtype in (np.int8, np.int64, np.uint8, np.uint64):
-        xploss.check_labels(np.array([0, 1], dtype))
+INTEGERS = ["int8", "int16", "int32", "uint8", "uint16", "uint32"]
+
+
+def test_integers(backend):
+    for dtype in INTEGERS:
+        assert xploss.check_labels(backend.array(np.array([0, 1]), dtype)) is None
         with pytest.raises(ValueError, match=r"the first 2 at index \(1,\)"):
-            xploss.check_labels(np.array([1, 2], dtype))
-    xploss.check_labels(np.array([True, False]))
+            xploss.check_labels(backend.array(np.array([1, 2]), dtype))
+
+
+def test_integers_of_64_bits():
+    for dtype in (np.int64, np.uint64):
+        with pytest.raises(ValueError, match="the first 9223372036854775807 at index"):
+            xploss.check_labels(np.array([2**63 - 1], dtype))
+
+
+def test_booleans(backend):
+    labels = backend.array(np.array([True, False]), "bool")
+    assert xploss.check_labels(labels) is None
+    with pytest.raises(ValueError, match="`where` must be a number or fit"):
+        xploss.check_labels(labels, where=backend.array(np.ones((1, 1)), "bool"))
+
+
+@pytest.mark.library("dask")
+def test_sizes_that_dask_does_not_know():
+    import dask.array as da
+
+    labels = da.from_array(np.array([0.0, 9.0, 1.0, 3.0]), chunks=2)
+    some = labels[labels != 1.0]
+    with pytest.raises(ValueError, match=r"got 2 outside, the first 9.0 at index \(1,"):
+        xploss.check_labels(some)
+    with pytest.raises(ValueError, match=r"got 1 outside, the first 3.0 at index \(2,"):
+        xploss.check_labels(some, where=some < 5)
+    assert xploss.check_labels(labels[labels <= 1.0]) is None
 
 
 def test_wrong_kinds():

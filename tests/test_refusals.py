@@ -2,6 +2,7 @@
 got and what to pass."""
 
 import functools
+import inspect
 import types
 
 import numpy as np
@@ -62,12 +63,14 @@ REDUCED = {
     "reduction-case": ({"reduction": "SUM"}, ValueError, "`reduction`.*did you mean 'sum'"),
     "reduction-none": ({"reduction": None}, ValueError, "`reduction`.*got None; did you mean 'none'"),
     "reduction-number": ({"reduction": 0}, ValueError, "`reduction` must be one of.*got 0"),
+    "reduction-array": ({"reduction": np.array(["sum", "mean"])}, ValueError, "`reduction` must be one of.*got array"),
     "axis-with-none": ({"axis": 0, "reduction": "none"}, ValueError, "`axis`.*axis=0 with reduction='none'"),
     "axis-large": ({"axis": 2}, ValueError, "`axis` must be axes of a 2-d array; got 2"),
     "axis-negative": ({"axis": -3}, ValueError, "`axis` must be axes of a 2-d array; got -3"),
     "axis-repeated": ({"axis": (0, -2)}, ValueError, r"`axis` names an axis twice; got \(0, -2\)"),
     "axis-empty": ({"axis": ()}, ValueError, r"`axis` must be axes of a 2-d array; got \(\)"),
     "axis-float": ({"axis": 1.0}, TypeError, "`axis` must be None, an int or a tuple of ints; got 1.0"),
+    "axis-boolean": ({"axis": True}, TypeError, "`axis` must be None, an int or a tuple of ints; got True"),
     "axis-list": ({"axis": [0]}, TypeError, r"`axis` must be None, an int or a tuple.*got \[0\]"),
 }  # fmt: skip
 FIRST = {
@@ -155,7 +158,14 @@ def wrapped(*args, **options):
     return 2 * sigmoid_cross_entropy(*args, **options)
 
 
-STRANGERS = [np.mean, wrapped, lambda x, y: x, "sigmoid_cross_entropy", None]
+STRANGERS = [
+    np.mean,
+    wrapped,
+    lambda x, y: x,
+    xploss.value_and_grad(sigmoid_cross_entropy),
+    "sigmoid_cross_entropy",
+    None,
+]
 
 
 @pytest.mark.parametrize("transform", [xploss.value_and_grad, xploss.grad_and_hess])
@@ -166,6 +176,27 @@ def test_strangers(transform, stranger):
         transform(stranger)
     with pytest.raises(TypeError, match=names):
         transform(functools.partial(np.mean, axis=0))
+
+
+@pytest.mark.library("jax")
+def test_a_jitted_loss_is_a_stranger():
+    import jax
+
+    with pytest.raises(
+        TypeError, match=r"`value_and_grad` takes `xploss.sigmoid_cross"
+    ):
+        xploss.value_and_grad(jax.jit(sigmoid_cross_entropy))
+
+
+@pytest.mark.library("torch")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
+def test_a_compiled_loss_is_a_stranger():
+    import torch
+
+    with pytest.raises(
+        TypeError, match=r"`value_and_grad` takes `xploss.sigmoid_cross"
+    ):
+        xploss.value_and_grad(torch.compile(sigmoid_cross_entropy))
 
 
 @pytest.mark.parametrize("option", ["reduction", "axis"])
@@ -198,12 +229,19 @@ class Other:
 @pytest.mark.parametrize("option", ["labels", "weights", "where", "pos_weight"])
 def test_two_libraries(backend, option):
     x = backend.array(X, backend.dtypes[-1])
-    foreign = Other() if backend.library == "numpy" else np.ones((4, 3))
-    options = {"labels": x, option: foreign}
-    with pytest.raises(
-        TypeError, match=rf"`logits` is a \w+ array and `{option}` a \w+"
-    ):
-        sigmoid_cross_entropy(x, options.pop("labels"), **options)
+    pairs = [(x, Other())]
+    if backend.library != "numpy":
+        pairs += [(x, X), (X, x)]
+    for first, foreign in pairs:
+        options = {"labels": first, option: foreign}
+        message = rf"is an array of \w+ and `{option}` one of \w+; convert one"
+        for call in (call.values[0] for call in CALLS):
+            if (
+                option != "pos_weight"
+                or "pos_weight" in inspect.signature(call).parameters
+            ):
+                with pytest.raises(TypeError, match=message):
+                    call(first, **options)
 
 
 @pytest.mark.library("strict")
@@ -252,9 +290,9 @@ def test_kinds_of_torch(kind):
         "integer": x.long,
     }[kind]
     message = {
-        "coo": "`logits` is a torch.Tensor: pass it dense",
-        "csr": "`logits` is a torch.Tensor: pass it dense",
-        "nested": "`logits` is a torch.Tensor: pass `.to_padded_tensor",
+        "coo": "`logits` is a torch.Tensor: it is sparse; pass it by",
+        "csr": "`logits` is a torch.Tensor: it is sparse; pass it by",
+        "nested": "`logits` is a torch.Tensor: it is nested; pass `.to_padded",
         "quantised": "`logits` must be float16.*got torch.quint8",
         "integer": "`logits` must be float16.*got torch.int64",
     }[kind]
@@ -269,7 +307,9 @@ def test_sparse_and_frames():
         def to_numpy(self):
             return X
 
-    with pytest.raises(TypeError, match=r"`logits` is a scipy.sparse.*pass it dense"):
+    with pytest.raises(
+        TypeError, match=r"`logits` is a scipy.sparse.*it is sparse; pass it by"
+    ):
         sigmoid_cross_entropy(scipy.sparse.csr_array(X), 1)
     with pytest.raises(TypeError, match=r"`logits` is a .*Frame: pass `.to_numpy"):
         sigmoid_cross_entropy(Frame(), 1)
@@ -280,7 +320,9 @@ def test_kinds_of_dask():
     import dask.array as da
 
     masked = da.ma.masked_greater(da.from_array(X), 1)
-    with pytest.raises(TypeError, match=r"`logits` is a dask.*its mask would be lost"):
+    with pytest.raises(
+        TypeError, match=r"`logits` is a dask.*mask would be lost.*getdata"
+    ):
         sigmoid_cross_entropy(masked, 1)
     with pytest.raises(ValueError, match=r"`labels` must have the shape.*\(4, 1\)"):
         sigmoid_cross_entropy(da.from_array(X), da.from_array(Y[:, :1]))

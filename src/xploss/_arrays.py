@@ -51,15 +51,15 @@ def library(xp: Any) -> str:
 def _instead_of(argument: Any) -> str | None:
     """What to pass instead of something that looks like an array but is refused."""
     if isinstance(argument, np.ma.MaskedArray):
-        return "its mask would be lost; pass its `.data`, and `where=~mask`"
+        return "its mask would be lost; pass its data, by `ma.getdata`, `where=~mask`"
     if isinstance(argument, np.matrix):
         return "pass `numpy.asarray(...)` of it"
     if "sparse" in type(argument).__module__ or "sparse" in str(
         getattr(argument, "layout", "")
     ):
-        return "pass it dense, by `.todense()`, `.toarray()` or `.to_dense()`"
+        return "it is sparse; pass it by `.todense()`, `.toarray()` or `.to_dense()`"
     if getattr(argument, "is_nested", False):
-        return "pass `.to_padded_tensor(0.0)` of it, and its mask as `where`"
+        return "it is nested; pass `.to_padded_tensor(0.0)` and its mask as `where`"
     if isinstance(argument, list | tuple):
         return "pass an array, such as `numpy.asarray(...)` of it"
     if hasattr(argument, "to_numpy"):
@@ -227,8 +227,8 @@ class Anchor:
         xp = namespace(name, other)
         if xp is not self.xp:
             raise TypeError(
-                f"`{self.name}` is a {library(self.xp)} array and `{name}` a "
-                f"{library(xp)} array; convert one, so that both are of one library"
+                f"`{self.name}` is an array of {library(self.xp)} and `{name}` one of "
+                f"{library(xp)}; convert one, so that both are of one library"
             )
         check_dtype(name, other, dtypes)
         device = self.device

@@ -94,3 +94,8 @@ def total(values: Any, axis: tuple[int, ...] | None, keepdims: bool) -> Any:
         values, _total_of_block, _total_of_block,
         axis=axis, keepdims=keepdims, dtype=values.dtype,
     )  # fmt: skip
+
+
+def in_memory(*arguments: Any) -> Any:
+    """The blocks of each put together, of their own library; others as they are."""
+    return dask.compute(*arguments)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import FLOATS, REALS, anchor, dtype_name
+from ._arrays import FLOATS, REALS, anchor, computing_dtype, dtype_name
 
 
 def check_labels(labels: Any, *, where: Any = None) -> None:
@@ -39,11 +39,18 @@ def check_labels(labels: Any, *, where: Any = None) -> None:
     xp, mask = first.xp, first.mask(where)
     if dtype_name(labels) == "bool":
         return
-    wrong = ~((labels >= 0) & (labels <= 1))
+    # PyTorch cannot compare unsigned integers of more than 8 bits.
+    numbers = xp.astype(labels, computing_dtype(xp, labels), copy=False)
+    wrong = ~((numbers >= 0) & (numbers <= 1))
     if mask is not None:
         wrong = wrong & mask
     count = int(xp.count_nonzero(wrong))
-    if count:
+    if count and any(size != size for size in first.shape):
+        from . import _dask  # which cannot index what it does not know the size of
+
+        labels, where = _dask.in_memory(labels, where)
+        check_labels(labels, where=where)
+    elif count:
         flat = xp.reshape(xp.astype(wrong, xp.int8), (-1,))
         number = float if dtype_name(labels) in FLOATS else int
         index = np.unravel_index(int(xp.argmax(flat)), first.shape)

@@ -52,7 +52,7 @@ def check_least(name: str, value: Any, least: float = 0.0) -> Any:
 
 
 def check_reduction(reduction: Any, axis: Any) -> str:
-    if reduction not in REDUCTIONS:
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         meant = difflib.get_close_matches(str(reduction).lower(), REDUCTIONS, n=1)
         hint = "".join(f"; did you mean {close!r}?" for close in meant)
         raise ValueError(
@@ -72,6 +72,8 @@ def check_axis(axis: Any, ndim: int) -> tuple[int, ...] | None:
         return None
     axes = axis if isinstance(axis, tuple) else (axis,)
     try:
+        if any(isinstance(k, bool) for k in axes):  # a misplaced keepdims, mostly
+            raise TypeError
         axes = tuple(map(operator.index, axes))
     except TypeError:
         raise TypeError(

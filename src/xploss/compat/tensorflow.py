@@ -5,14 +5,17 @@ The signatures are of TensorFlow 2.21 (`tf.nn`).
 
 from typing import Any
 
-from .._arrays import is_number
+from .._arrays import _same_shape, is_number
 from .._losses import sigmoid_cross_entropy
 from ._shared import with_leading_axes
 
 
 def _check_shapes(logits: Any, labels: Any) -> None:
+    """Of arrays and numbers; what is neither is refused further on."""
+    if not all(is_number(a) or hasattr(a, "shape") for a in (logits, labels)):
+        return
     shapes = [tuple(getattr(array, "shape", ())) for array in (logits, labels)]
-    if shapes[0] != shapes[1]:
+    if not _same_shape(*shapes):
         raise ValueError(
             "`logits` and `labels` must have the same shape, received "
             f"({shapes[0]} vs {shapes[1]})."
