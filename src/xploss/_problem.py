@@ -164,8 +164,10 @@ def _weighed(
     )
 
     def masked(argument: Any) -> Any:
-        # A number is left as it is, unless the logits are 0-d too, as under vmap.
-        if where is None or getattr(argument, "ndim", -1) < where.ndim:
+        if where is None or argument is None or isinstance(argument, float):
+            return argument
+        # What is spread is left as it is, unless the logits are 0-d too, as under vmap.
+        if argument.ndim < where.ndim:
             return argument
         if _arrays.dtype_name(argument) not in _arrays.FLOATS:
             argument = xp.astype(argument, computing)
@@ -234,14 +236,17 @@ def reduced(p: Problem, values: Array) -> Array:
     if p.reduction == "sum":
         return total
     n = _count_from_shape(p)
-    if n is None:
-        n = _denominator(p, values.dtype, keepdims=False)
+    if n is not None:
+        return _elementwise(xp, _mean_of, (total, n), values.dtype)
+    n = _denominator(p, values.dtype, keepdims=False)
     return _elementwise(xp, _mean, (total, n), values.dtype)
 
 
-def _mean(xp: Any, total: Array, n: Any) -> Array:
-    if not hasattr(n, "ndim"):
-        return total / n if n != 0 else total * math.nan
+def _mean_of(xp: Any, total: Array, n: int) -> Array:
+    return total / n if n != 0 else total * math.nan
+
+
+def _mean(xp: Any, total: Array, n: Array) -> Array:
     # Dividing by inf where n is 0 makes the derivative of that branch 0, not NaN.
     return xp.where(n == 0.0, math.nan, total / xp.where(n == 0.0, math.inf, n))
 
@@ -250,17 +255,19 @@ def gradient(p: Problem, slopes: Array) -> Array:
     """The derivative of `reduced` (of its sum, where it is an array) by the logits."""
     if p.reduction == "none":
         return slopes
-    n = None
+    share, n = _share_of, None
     if p.reduction != "sum":
         n = _count_from_shape(p)
         if n is None:
-            n = _denominator(p, slopes.dtype, keepdims=True)
+            share, n = _share, _denominator(p, slopes.dtype, keepdims=True)
     dtype = p.anchor.array.dtype
-    share = functools.partial(_share, dtype)
+    share = functools.partial(share, dtype)
     return _elementwise(p.anchor.xp, share, (slopes, n), dtype)
 
 
-def _share(dtype: Any, xp: Any, slopes: Array, n: Any) -> Array:
-    if hasattr(n, "ndim"):
-        n = xp.where(n == 0.0, math.inf, n)
+def _share_of(dtype: Any, xp: Any, slopes: Array, n: int | None) -> Array:
     return xp.astype(slopes if n is None else slopes / n, dtype, copy=False)
+
+
+def _share(dtype: Any, xp: Any, slopes: Array, n: Array) -> Array:
+    return xp.astype(slopes / xp.where(n == 0.0, math.inf, n), dtype, copy=False)
