@@ -210,10 +210,13 @@ def _denominator(p: Problem, dtype: Any, keepdims: bool) -> Array:
         spread = functools.partial(_spread, dtype)
         shares = _elementwise(xp, spread, (logits, p.weights, p.where), dtype)
         return _arrays.total(xp, shares, p.axis, keepdims)
-    counted = xp.ones_like(logits, dtype=xp.bool)
-    if p.where is not None:
-        counted = counted & p.where
+    counted = _elementwise(xp, _counted, (logits, p.where), xp.bool)
     return xp.astype(xp.count_nonzero(counted, axis=p.axis, keepdims=keepdims), dtype)
+
+
+def _counted(xp: Any, logits: Array, where: Any) -> Array:
+    counted = xp.ones_like(logits, dtype=xp.bool)
+    return counted if where is None else counted & where
 
 
 def _spread(dtype: Any, xp: Any, logits: Array, weights: Any, where: Any) -> Array:
