@@ -1,5 +1,6 @@
 """backends.md says what is tested, no more and no less."""
 
+import importlib
 import re
 import tomllib
 
@@ -49,6 +50,17 @@ def test_record_that_moved_is_seen():
     fewer = {n: r for n, r in record.items() if n != name}
     assert matrix.disagreements(fewer, record) == [f"{name}: not tested"]
     assert matrix.disagreements(record, fewer) == [f"{name}: not in backends.md"]
+
+
+@pytest.mark.parametrize(
+    "library",
+    [pytest.param(name, marks=pytest.mark.library(name)) for name in ("jax", "torch")],
+)
+def test_every_transform_is_a_row(library):
+    tested = importlib.import_module(f"test_autodiff_{library}").TRANSFORMS
+    section = PAGE.split("## Transforms")[1].split("\n## ")[0]
+    named = re.findall(rf"^\| {library} \| (.*) \|$", section, re.MULTILINE)
+    assert named == list(tested)
 
 
 def test_every_quirk_names_its_source():
