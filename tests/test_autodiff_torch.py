@@ -32,6 +32,7 @@ from xploss import sigmoid_cross_entropy
 torch = pytest.importorskip("torch")
 dynamo_testing = pytest.importorskip("torch._dynamo.testing")
 fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
+make_fx = pytest.importorskip("torch.fx.experimental.proxy_tensor").make_fx
 private = pytest.importorskip("xploss._torch_private")
 forward_ad, checkpoint = torch.autograd.forward_ad, torch.utils.checkpoint.checkpoint
 grad, vjp, jvp, vmap = torch.func.grad, torch.func.vjp, torch.func.jvp, torch.func.vmap
@@ -217,6 +218,15 @@ def exported(f):
     return run
 
 
+def traced(f):
+    """The operations that ran, differentiated when they run again."""
+
+    def run(x, y):
+        return make_fx(f)(leaf(x), y)(x, y)
+
+    return run
+
+
 COMPILED = {
     "torch.compile": (1, tower(backward, compiled)),
     "torch.compile by inductor": (
@@ -233,6 +243,7 @@ COMPILED = {
     ),
     "torch.compile of torch.autograd.forward_ad": (1, tower(compiled, dual)),
     "torch.autograd.forward_ad of torch.compile": (1, tower(dual, compiled)),
+    "make_fx": (1, tower(backward, traced)),
     "torch.export": (1, tower(backward, exported)),
     "torch.export, 4 times": (4, tower(*[backwards] * 4, exported)),
 }
