@@ -33,6 +33,14 @@ VARIANTS = pytest.StashKey[list]()
 MATRIX = pytest.StashKey[dict]()
 
 
+def pytest_ignore_collect(collection_path, config):
+    """A file that imports a library belongs to that library's run."""
+    library = collection_path.stem.removeprefix("test_autodiff_")
+    if library in backends.LIBRARIES and library not in config.stash[LIBRARIES]:
+        return True
+    return None
+
+
 def pytest_generate_tests(metafunc):
     names = metafunc.fixturenames
     if "backend" not in names:
