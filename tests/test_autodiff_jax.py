@@ -3,6 +3,7 @@
 import json
 from functools import partial
 
+import jax
 import numpy as np
 import pytest
 from derivatives import Exact, derivative
@@ -27,7 +28,6 @@ from transforms import (
 
 import xploss
 
-jax = pytest.importorskip("jax")
 jnp = jax.numpy
 pytestmark = pytest.mark.library("jax")
 

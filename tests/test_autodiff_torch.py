@@ -6,9 +6,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
+import torch._dynamo.testing as dynamo_testing
+import torch._subclasses.fake_tensor as fake_tensor
 from derivatives import Exact, derivative
 from grid import rounded
 from mpmath import mp, mpf
+from torch.fx.experimental.proxy_tensor import make_fx
 from transforms import (
     BOUND,
     FUNCTIONS,
@@ -27,13 +31,9 @@ from transforms import (
 )
 
 import xploss
+from xploss import _torch_private as private
 from xploss import sigmoid_cross_entropy
 
-torch = pytest.importorskip("torch")
-dynamo_testing = pytest.importorskip("torch._dynamo.testing")
-fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
-make_fx = pytest.importorskip("torch.fx.experimental.proxy_tensor").make_fx
-private = pytest.importorskip("xploss._torch_private")
 forward_ad, checkpoint = torch.autograd.forward_ad, torch.utils.checkpoint.checkpoint
 grad, vjp, jvp, vmap = torch.func.grad, torch.func.vjp, torch.func.jvp, torch.func.vmap
 hessian, jacfwd, jacrev = torch.func.hessian, torch.func.jacfwd, torch.func.jacrev
