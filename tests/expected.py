@@ -47,8 +47,8 @@ def every_function(loss: Loss) -> dict[str, Callable[..., Any]]:
     functions = {
         **{name: partial(function, reduction=name) for name in REDUCTIONS},
         **{f"{name}, grad": partial(derived, reduction=name) for name in REDUCTIONS},
-        "axis": partial(function, axis=1),
-        "axis, grad": partial(derived, axis=-1, reduction="weighted_mean"),
+        "axis, grad": partial(derived, axis=1),
+        "axis, weighted, grad": partial(derived, axis=-1, reduction="weighted_mean"),
     }
     if loss.function is xploss.sigmoid_cross_entropy:
         functions["grad, hess"] = xploss.grad_and_hess(function)

@@ -211,7 +211,7 @@ def _denominator(p: Problem, dtype: Any, keepdims: bool) -> Array:
         shares = _elementwise(xp, spread, (logits, p.weights, p.where), dtype)
         return _arrays.total(xp, shares, p.axis, keepdims)
     counted = _elementwise(xp, _counted, (logits, p.where), xp.bool)
-    return xp.astype(xp.count_nonzero(counted, axis=p.axis, keepdims=keepdims), dtype)
+    return xp.astype(_arrays.count_true(xp, counted, p.axis, keepdims), dtype)
 
 
 def _counted(xp: Any, logits: Array, where: Any) -> Array:
