@@ -62,8 +62,10 @@ def test_gradient_of_every_reduction(backend, dtype, loss):
     check(backend, dtype, loss, EVERYWHERE, {})
 
 
-@pytest.mark.parametrize("weights", [3.0, PER_CLASS, PER_SAMPLE, PER_ELEMENT])
-@pytest.mark.parametrize("where", [True, MASK[:, 1:2], MASK])
+@pytest.mark.parametrize(
+    ("weights", "where"),
+    [(3.0, MASK), (PER_CLASS, True), (PER_SAMPLE, MASK[:, 1:2]), (PER_ELEMENT, MASK)],
+)
 def test_gradient_of_what_is_weighed_and_left_out(backend, weights, where):
     options = {"weights": weights, "where": where}
     check(backend, "float32", LOSSES[0], EVERYWHERE, options)

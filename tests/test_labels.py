@@ -23,8 +23,8 @@ def test_right_labels(backend, dtype):
         (7.0, r"got 1 outside, the first 7.0 at index \(\)"),
     ],
 )
-def test_wrong_labels(backend, dtype, values, message):
-    labels = backend.array(np.array(values), dtype)
+def test_wrong_labels(backend, values, message):
+    labels = backend.array(np.array(values), backend.dtypes[0])
     with pytest.raises(ValueError, match=r"`labels` must be in \[0, 1\]; " + message):
         xploss.check_labels(labels)
 

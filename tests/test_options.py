@@ -157,10 +157,14 @@ MASKS = [True, np.bool_(True), np.array(True), MASK[:, :1], MASK[:1], MASK]
 
 
 @pytest.mark.parametrize("where", MASKS, ids=shape_of)
-@pytest.mark.parametrize("weights", [1.0, PER_SAMPLE], ids=shape_of)
-def test_where(backend, where, weights):
+def test_where(backend, where):
     """N is counted after the mask is spread."""
-    options = {"where": where, "weights": weights}
+    check(backend, "float32", LOGIT_LOSS, REDUCTIONS, where=where)
+
+
+@pytest.mark.parametrize("where", [True, MASK[:, :1], MASK], ids=shape_of)
+def test_where_with_weights(backend, where):
+    options = {"where": where, "weights": PER_SAMPLE}
     check(backend, "float32", LOGIT_LOSS, REDUCTIONS, **options)
 
 
@@ -225,7 +229,7 @@ def test_reduction_is_the_mean_unless_said(backend, loss):
     is_close(backend.numpy(result), value(loss, {}), "float32", 8)
 
 
-AXES = [0, 1, -1, -3, (0,), (1, 2), (2, 0), (-1, 0), (0, 1, 2)]
+AXES = [0, -1, (1,), (2, 0), (-1, 0), (0, 1, 2)]
 
 
 @pytest.mark.parametrize("axis", AXES, ids=str)
@@ -341,9 +345,9 @@ def test_no_axes(backend, loss):
 SLICES = {
     "every other": lambda a: a[:, ::2],
     "transposed": lambda a: a.T,
-    "one column": lambda a: a[:, 1:2],
 }
 NUMPY_SLICES = SLICES | {
+    "one column": lambda a: a[:, 1:2],
     "backwards": lambda a: a[::-1, ::-1],
     "column by column": np.asfortranarray,
     "other byte order": lambda a: a.astype(a.dtype.newbyteorder()),
