@@ -85,6 +85,24 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session(tags=["all"])
+def compat(session: nox.Session) -> None:
+    """Other libraries' losses beside ours by their names, on each Keras backend."""
+    install(session, "test", "compat")
+    peers = [f"tests/parity/test_{name}.py" for name in ("torch", "optax", "sklearn")]
+    session.run("pytest", *peers, *session.posargs)
+    for backend in ("jax", "torch", "numpy"):
+        keras = {"KERAS_BACKEND": backend}
+        session.run("pytest", "tests/parity/test_keras.py", *session.posargs, env=keras)
+
+
+@nox.session(tags=["all"])
+def tensorflow(session: nox.Session) -> None:
+    """TensorFlow's losses beside ours by its names."""
+    install(session, "test", "tensorflow")
+    session.run("pytest", "tests/parity/test_tensorflow.py", *session.posargs)
+
+
+@nox.session(tags=["all"])
 def docs(session: nox.Session) -> None:
     """Every example in the README and in the docstrings."""
     install(session, "test", "torch", "jax", "dask")

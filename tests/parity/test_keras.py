@@ -1,0 +1,484 @@
+"""Keras' losses and ours by its names, on the backend that KERAS_BACKEND names."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mpmath import mp, mpf
+from parity.harness import (
+    Call,
+    Deviation,
+    Exact,
+    Function,
+    Peer,
+    array,
+    call,
+    calls,
+    check,
+    each,
+    floats,
+    focal_elements,
+    logit_elements,
+    logits,
+    moderate_logits,
+    probabilities,
+    probability_elements,
+    reduced,
+)
+from parity.page import check_page
+from reference import masses
+
+from xploss.compat import keras as ours
+
+BACKEND = keras.backend.backend()
+LIBRARY = {"jax": "JAX", "torch": "PyTorch", "numpy": "NumPy"}
+DTYPES = ["float16", "bfloat16", "float32", "float64"]
+if BACKEND == "numpy":
+    DTYPES.remove("bfloat16")
+
+
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{kind}:(keras|numpy)")
+    for kind in ("RuntimeWarning", "DeprecationWarning")
+]
+
+
+@contextlib.contextmanager
+def float64():
+    if BACKEND != "jax":
+        yield
+        return
+    import jax
+
+    with jax.enable_x64(True):
+        yield
+
+
+def tensor(values, dtype):
+    return keras.ops.convert_to_tensor(values, dtype)
+
+
+def numpy(values):
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(values, "float64")))
+
+
+def value_and_gradient(loss, x):
+    """On NumPy Keras has no gradients."""
+    if BACKEND == "jax":
+        import jax
+
+        value, backward = jax.vjp(loss, x)
+        return {"value": value, "gradient": backward(keras.ops.ones_like(value))[0]}
+    if BACKEND == "torch":
+        import torch
+
+        value = loss(x.requires_grad_())
+        return {"value": value, "gradient": torch.autograd.grad(value.sum(), x)[0]}
+    return {"value": loss(x)}
+
+
+def by_function(module):
+    def run(made: Call):
+        function = getattr(module, made.function)
+        with float64():
+            x, y = (tensor(a, made.dtype) for a in (made.x, made.y))
+            if made.function == "binary_focal_crossentropy":
+                return {"value": numpy(function(y, x, **made.options))}
+            results = value_and_gradient(lambda x: function(y, x, **made.options), x)
+            return {name: numpy(result) for name, result in results.items()}
+
+    return run
+
+
+def by_class(module):
+    def run(made: Call):
+        options = dict(made.options)
+        with float64():
+            weight = options.pop("sample_weight", None)
+            if weight is not None:
+                weight = tensor(weight, made.dtype)
+            x, y = (tensor(a, made.dtype) for a in (made.x, made.y))
+            loss = getattr(module, made.function)(**options)
+            return {"value": numpy(loss(y, x, weight))}
+
+    return run
+
+
+# ---- what is exact -------------------------------------------------------------------
+
+
+def clip_bounds(dtype):
+    wide = "float64" if dtype == "float64" else "float32"
+    return [float(np.array(bound, wide)) for bound in (1e-7, 1 - 1e-7)]
+
+
+def focal_of_probabilities(made, smoothing, gamma, alpha):
+    """Keras clips the probability in the loss, and not in (1 - p_t)**gamma."""
+    loss = probability_elements(made.x, made.y, *clip_bounds(made.dtype), smoothing)
+
+    def factor(p, y):
+        pos, neg = masses(y, 1.0, smoothing)
+        balance = 1 if alpha is None else alpha * pos + (1 - mpf(alpha)) * neg
+        left = pos * (1 - mpf(p)) + neg * mpf(p)
+        return balance * left**gamma
+
+    with mp.workprec(200):
+        value = loss["value"].numbers * each(factor, made.x, made.y)
+        return Exact(value, value * (1 + mpf(gamma)))  # which amplifies an error
+
+
+def elements(made):
+    options = made.options
+    smoothing = options.get("label_smoothing", 0.0)
+    if "focal" not in made.function.lower():
+        if options.get("from_logits"):
+            return logit_elements(made.x, made.y, 1.0, smoothing)
+        return probability_elements(made.x, made.y, *clip_bounds(made.dtype), smoothing)
+    balanced, gamma = options.get("apply_class_balancing"), options.get("gamma", 2.0)
+    alpha = options.get("alpha", 0.25) if balanced else None
+    if options.get("from_logits"):
+        focal = focal_elements(made.x, made.y, gamma, alpha, smoothing)
+        return {"value": focal["value"]}
+    return {"value": focal_of_probabilities(made, smoothing, gamma, alpha)}
+
+
+def mean(exact, axis):
+    with mp.workprec(200):
+        n = exact.numbers.shape[axis]
+        return Exact(*(np.array(part.sum(axis) / n, object) for part in exact))
+
+
+def exact_of_function(made):
+    results = elements(made)
+    axis = made.options.get("axis", -1)
+    n = made.x.shape[axis]
+    exact = {"value": mean(results["value"], axis)}
+    if "gradient" in results and BACKEND != "numpy":
+        with mp.workprec(200):
+            exact["gradient"] = Exact(*(part / n for part in results["gradient"]))
+    return exact
+
+
+REDUCTIONS = {
+    "sum_over_batch_size": "mean",
+    "mean": "mean",
+    "mean_with_sample_weight": "weighted_mean",
+    "sum": "sum",
+    "none": "none",
+    None: "none",
+}
+
+
+def exact_of_class(made):
+    losses = mean(elements(made)["value"], made.options.get("axis", -1))
+    if losses.numbers.shape == ():
+        return {"value": losses}
+    weights = made.options.get("sample_weight", 1.0)
+    reduction = made.options.get("reduction", "sum_over_batch_size")
+    return reduced({"value": losses}, weights, REDUCTIONS[reduction])
+
+
+# ---- the calls -----------------------------------------------------------------------
+
+FUNCTIONS = ["binary_crossentropy", "binary_focal_crossentropy"]
+CLASSES = ["BinaryCrossentropy", "BinaryFocalCrossentropy"]
+NARROW = ("float16", "bfloat16")
+
+
+def of_logits(made):
+    return "from_logits" in made.options
+
+
+EVERYWHERE = [
+    Deviation(
+        "float64",
+        "the mean over `axis`, and what a class is given, are float32",
+        ("value", "gradient"),
+        (*FUNCTIONS, *CLASSES),
+        lambda made: made.dtype == "float64",
+        call(FUNCTIONS[0], "float64", 0.3, 1.0),
+    ),
+    Deviation(
+        "clip in 16 bits",
+        "16-bit probabilities: 1e-7 and 1 - 1e-7 are rounded, as is 1 - p",
+        ("value", "gradient"),
+        (*FUNCTIONS, *CLASSES),
+        lambda made: made.dtype in NARROW and not of_logits(made),
+        call(FUNCTIONS[0], "float16", 0.0, 1.0),
+    ),
+    Deviation(
+        "smoothed label",
+        "smoothing: 1 - y is taken of the smoothed label, which is rounded",
+        ("value", "gradient"),
+        (*FUNCTIONS, *CLASSES),
+        lambda made: made.options.get("label_smoothing", 0.0) > 0,
+        call(
+            FUNCTIONS[0], "float32", 40.0, 1.0, from_logits=True, label_smoothing=1e-6
+        ),
+    ),
+    Deviation(
+        "focal of logits",
+        "focal loss of logits: they are made probabilities, and those are clipped",
+        ("value",),
+        (FUNCTIONS[1], CLASSES[1]),
+        of_logits,
+        call(FUNCTIONS[1], "float32", 40.0, 0.0, from_logits=True),
+    ),
+    Deviation(
+        "focal factor",
+        "focal loss of probabilities: 1 - p_t is taken of a rounded p_t",
+        ("value",),
+        (FUNCTIONS[1], CLASSES[1]),
+        lambda made: not of_logits(made),
+        call(FUNCTIONS[1], "float32", 1e-4, 0.0),
+    ),
+    Deviation(
+        "weights of sum 0",
+        "a mean by weights that are all 0: 0, where it has no value",
+        ("value",),
+        (*CLASSES,),
+        lambda made: not np.any(made.options.get("sample_weight", 1.0)),
+        call(
+            CLASSES[0],
+            "float32",
+            [[0.3]],
+            [[1.0]],
+            reduction="mean_with_sample_weight",
+            sample_weight=np.array([0.0]),
+        ),
+    ),
+]
+INFINITE_LOGIT = Deviation(
+    "infinite logit",
+    "0 * inf, or inf - inf",
+    ("value",),
+    (FUNCTIONS[0], CLASSES[0]),
+    lambda made: of_logits(made) & np.isinf(made.x),
+    call(FUNCTIONS[0], "float32", np.inf, 1.0, from_logits=True),
+)
+ROUNDED_1_MINUS_P = Deviation(
+    "rounded 1 - p",
+    "probabilities below 0.5: log(1 - p)",
+    ("value",),
+    (FUNCTIONS[0], CLASSES[0]),
+    lambda made: (not of_logits(made)) & (made.x < 0.5),
+    call(FUNCTIONS[0], "float32", 1e-4, 0.0),
+)
+BY_BACKEND = {
+    "jax": [
+        INFINITE_LOGIT,
+        ROUNDED_1_MINUS_P,
+        Deviation(
+            "gradient in the tails",
+            "logits from 4 on: sigmoid(x) comes from exp(x - softplus(x))",
+            ("gradient",),
+            (FUNCTIONS[0],),
+            lambda made: of_logits(made) & (np.abs(made.x) >= 4),
+            call(FUNCTIONS[0], "float32", 11.0, 0.1, from_logits=True),
+        ),
+        Deviation(
+            "gradient at the clip",
+            "probabilities of 1e-7 and 1 - 1e-7 themselves: half the gradient",
+            ("gradient",),
+            (FUNCTIONS[0],),
+            lambda made: np.isin(made.x, clip_bounds(made.dtype)),
+            call(FUNCTIONS[0], "float32", 1e-7, 0.0),
+        ),
+    ],
+    "torch": [
+        INFINITE_LOGIT,
+        Deviation(
+            "lost loss",
+            "negative logits: (1 - y) * x cancels log_sigmoid(x)",
+            ("value",),
+            (FUNCTIONS[0], CLASSES[0]),
+            lambda made: of_logits(made) & (made.x < 0),
+            call(FUNCTIONS[0], "float32", -40.0, 0.0, from_logits=True),
+        ),
+        Deviation(
+            "lost gradient",
+            "positive logits: y is subtracted from sigmoid(x)",
+            ("gradient",),
+            (FUNCTIONS[0],),
+            lambda made: of_logits(made) & (made.x > 0),
+            call(FUNCTIONS[0], "float32", 40.0, 1.0, from_logits=True),
+        ),
+    ],
+    "numpy": [
+        ROUNDED_1_MINUS_P,
+        Deviation(
+            "clipped logits",
+            "logits: they are made probabilities, and those are clipped",
+            ("value",),
+            (FUNCTIONS[0], CLASSES[0]),
+            of_logits,
+            call(FUNCTIONS[0], "float32", 40.0, 0.0, from_logits=True),
+        ),
+    ],
+}
+DEVIATIONS = EVERYWHERE + BY_BACKEND[BACKEND]
+
+PEER = Peer(
+    f"Keras on {LIBRARY[BACKEND]}",
+    keras.__version__,
+    {
+        **{
+            name: Function(
+                by_function(keras.losses), by_function(ours), exact_of_function
+            )
+            for name in FUNCTIONS
+        },
+        **{
+            name: Function(by_class(keras.losses), by_class(ours), exact_of_class)
+            for name in CLASSES
+        },
+    },
+    DEVIATIONS,
+)
+
+
+def drawn_options(from_logits, focal, of_class):
+    def drawn(draw, dtype, shape):
+        options = {"from_logits": True} if from_logits else {}
+        optional = {
+            "label_smoothing": st.sampled_from([0.0, 1e-6, 0.1, 1.0]),
+            "axis": st.integers(-len(shape), len(shape) - 1),
+        }
+        if focal:
+            optional["gamma"] = st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0])
+            optional["apply_class_balancing"] = st.booleans()
+            optional["alpha"] = st.sampled_from([0.25, 0.75])
+        if of_class:
+            optional["reduction"] = st.sampled_from(list(REDUCTIONS))
+            optional["dtype"] = st.just(dtype)
+        options |= draw(st.fixed_dictionaries({}, optional=optional))
+        if of_class and len(shape) > 1 and draw(st.booleans()):
+            axis = options.get("axis", -1) % len(shape)
+            onto = shape[:axis] + shape[axis + 1 :]
+            onto = draw(st.sampled_from([onto, (onto[0],) + (1,) * len(onto[1:])]))
+            kinds = [st.sampled_from([0.0, 0.5, 1.0]), floats(dtype, 0.125, 8)]
+            options["sample_weight"] = array(draw, dtype, onto, kinds)
+        return options
+
+    return drawn
+
+
+def of(function, from_logits):
+    focal = "focal" in function.lower()
+    kinds = probabilities
+    if from_logits:
+        kinds = moderate_logits if focal else logits
+    options = drawn_options(from_logits, focal, of_class=function in CLASSES)
+    return calls(function, DTYPES, kinds, options=options)
+
+
+# JAX takes a tenth of a second to differentiate what it has not compiled.
+some = settings(max_examples=200 if BACKEND == "jax" else 400)
+
+
+@some
+@given(made=of("binary_crossentropy", False) | of("binary_crossentropy", True))
+def test_function(made):
+    check(PEER, made)
+
+
+@some
+@given(made=of(FUNCTIONS[1], False) | of(FUNCTIONS[1], True))
+def test_focal_function(made):
+    check(PEER, made)
+
+
+@some
+@given(made=of("BinaryCrossentropy", False) | of("BinaryCrossentropy", True))
+def test_class(made):
+    check(PEER, made)
+
+
+@some
+@given(made=of(CLASSES[1], False) | of(CLASSES[1], True))
+def test_focal_class(made):
+    check(PEER, made)
+
+
+# ---- shapes, errors, training --------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("shapes", [((6,), (6, 1)), ((6, 1), (6,)), ((6, 1), (6, 1))])
+def test_trailing_axis(name, shapes):
+    """Of size 1, and of one of labels and predictions alone; 1 - p is exact."""
+    x, y = np.linspace(0.5, 0.9, 6), np.array([0, 1, 1, 0, 1, 0])
+    losses = []
+    for module in (keras.losses, ours):
+        loss = getattr(module, name)(reduction="none")
+        with float64():
+            labels, probs = tensor(y, "float32"), tensor(x, "float32")
+            result = loss(labels.reshape(shapes[0]), probs.reshape(shapes[1]))
+            losses.append(numpy(result))
+    np.testing.assert_allclose(*losses, rtol=4 * np.finfo("float32").eps)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_shapes_that_differ(name):
+    y, x = tensor(np.ones((4, 2)), "float32"), tensor(np.ones((4, 3)), "float32")
+    for module in (keras.losses, ours):
+        with pytest.raises((ValueError, RuntimeError, TypeError)):
+            getattr(module, name)(y, x)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_unknown_reduction(name):
+    for module in (keras.losses, ours):
+        with pytest.raises(ValueError, match="reduction"):
+            getattr(module, name)(reduction="average")
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_config_goes_there_and_back(name):
+    theirs, our = (
+        getattr(module, name)(
+            from_logits=True, label_smoothing=0.1, axis=0, reduction="sum", name="bce"
+        )
+        for module in (keras.losses, ours)
+    )
+    assert theirs.get_config().items() <= our.get_config().items()
+    again = type(our).from_config(our.get_config())
+    assert again.get_config() == our.get_config()
+
+
+def trained(loss, weights):
+    """Weights of a linear model after some epochs."""
+    x = np.linspace(-1, 1, 64, dtype="float32").reshape(32, 2)
+    y = (x.sum(axis=1, keepdims=True) > 0.25).astype("float32")
+    model = keras.Sequential(
+        [keras.layers.Input((2,)), keras.layers.Dense(1, kernel_initializer="zeros")]
+    )
+    model.compile(optimizer=keras.optimizers.SGD(0.5), loss=loss)
+    history = model.fit(
+        x, y, sample_weight=weights, epochs=5, batch_size=8, shuffle=False, verbose=0
+    )
+    return history.history["loss"], np.concatenate(
+        [w.ravel() for w in model.get_weights()]
+    )
+
+
+@pytest.mark.skipif(BACKEND == "numpy", reason="Keras does not train on NumPy")
+def test_compile_and_fit():
+    """Ordinary logits, where theirs is right: the same losses, the same model."""
+    weights = np.linspace(0, 2, 32, dtype="float32")
+    options = {"from_logits": True}
+    losses, model = trained(ours.BinaryCrossentropy(**options), weights)
+    expected = trained(keras.losses.BinaryCrossentropy(**options), weights)
+    unweighted, _ = trained(ours.BinaryCrossentropy(**options), None)
+    # 5 epochs of 4 batches, each of whose steps may be off by 4 ulp.
+    tolerance = 20 * 4 * np.finfo("float32").eps
+    np.testing.assert_allclose(losses, expected[0], rtol=tolerance)
+    np.testing.assert_allclose(model, expected[1], rtol=tolerance)
+    assert abs(unweighted[-1] - losses[-1]) > 0.01
+
+
+def test_deviations(request):
+    check_page(PEER, request.config.getoption("--write-deviations"))

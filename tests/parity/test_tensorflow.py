@@ -1,0 +1,203 @@
+"""TensorFlow's losses and ours by its names, on the same values in NumPy."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from parity.harness import (
+    Call,
+    Deviation,
+    Function,
+    Peer,
+    array,
+    call,
+    calls,
+    check,
+    floats,
+    logit_elements,
+    probabilities,
+    probability_elements,
+    raise_alike,
+)
+from parity.page import check_page
+
+import xploss
+from xploss.compat import keras as our_keras
+from xploss.compat import tensorflow as ours
+
+DTYPES = ["float16", "float32", "float64"]
+
+
+def theirs(function):
+    """`function` of labels first, and the gradient of the sum of what it returns."""
+
+    def run(made: Call):
+        y, x = (tf.constant(a, made.dtype) for a in (made.y, made.x))
+        options = dict(made.options)
+        if "pos_weight" in options:
+            options["pos_weight"] = tf.constant(options["pos_weight"], made.dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(y, x, **options)
+        gradient = tape.gradient(value, x)
+        return {
+            "value": value.numpy().astype(np.float64),
+            "gradient": gradient.numpy().astype(np.float64),
+        }
+
+    return run
+
+
+def in_numpy(function, loss):
+    """The gradient is that of the core's loss that the spelling stands for."""
+
+    def run(made: Call):
+        y, x = (a.astype(made.dtype) for a in (made.y, made.x))
+        options = dict(made.options)
+        if "pos_weight" in options:
+            options["pos_weight"] = options["pos_weight"].astype(made.dtype)
+        value = function(y, x, **options)
+        options.pop("from_logits", None)
+        per_element = partial(loss, reduction="none", **options)
+        _, gradient = xploss.value_and_grad(per_element)(x, y)
+        assert value.dtype == gradient.dtype == x.dtype
+        return {"value": value, "gradient": gradient}
+
+    return run
+
+
+def exact_of_logits(made):
+    return logit_elements(made.x, made.y, made.options.get("pos_weight", 1.0))
+
+
+def exact_of_probabilities(made):
+    wide = "float64" if made.dtype == "float64" else "float32"
+    low, high = (float(np.array(bound, wide)) for bound in (1e-7, 1 - 1e-7))
+    return probability_elements(made.x, made.y, low, high)
+
+
+PLAIN = "sigmoid_cross_entropy_with_logits"
+WEIGHTED = "weighted_cross_entropy_with_logits"
+KERAS = "backend_binary_crossentropy"
+DEVIATIONS = [
+    Deviation(
+        "infinite logit",
+        "0 * inf, or inf - inf",
+        ("value",),
+        (PLAIN, WEIGHTED),
+        lambda made: np.isinf(made.x),
+        call(PLAIN, "float32", np.inf, 1.0),
+    ),
+    Deviation(
+        "cancelled loss",
+        "positive logits and a label near 1: x - x * y",
+        ("value",),
+        (PLAIN,),
+        lambda made: (made.x > 0) & (made.y > 0),
+        call(PLAIN, "float32", 100.0, 1 - 2.0**-24),
+    ),
+    Deviation(
+        "lost loss, weighted",
+        "negative logits: (1 - y) * x cancels (1 + (pos_weight - 1) * y) * -x",
+        ("value", "gradient"),
+        (WEIGHTED,),
+        lambda made: made.x < 0,
+        call(WEIGHTED, "float32", -40.0, 0.0, pos_weight=np.array(1.0)),
+    ),
+    Deviation(
+        "gradient at 0, weighted",
+        "at logits of 0: those of abs(x) and relu(-x) are taken for 0",
+        ("gradient",),
+        (WEIGHTED,),
+        lambda made: made.x == 0,
+        call(WEIGHTED, "float64", 0.0, 1.0, pos_weight=np.array(5.0)),
+    ),
+    Deviation(
+        "1e-7 in the logarithm",
+        "everywhere: log(p + 1e-7) and log(1 - p + 1e-7), of a clipped p",
+        ("value", "gradient"),
+        (KERAS,),
+        lambda made: True,
+        call(KERAS, "float64", 0.5, 1.0),
+    ),
+]
+
+PEER = Peer(
+    "TensorFlow",
+    tf.__version__,
+    {
+        PLAIN: Function(
+            theirs(tf.nn.sigmoid_cross_entropy_with_logits),
+            in_numpy(
+                ours.sigmoid_cross_entropy_with_logits, xploss.sigmoid_cross_entropy
+            ),
+            exact_of_logits,
+        ),
+        WEIGHTED: Function(
+            theirs(tf.nn.weighted_cross_entropy_with_logits),
+            in_numpy(
+                ours.weighted_cross_entropy_with_logits, xploss.sigmoid_cross_entropy
+            ),
+            exact_of_logits,
+        ),
+        KERAS: Function(
+            theirs(tf.keras.backend.binary_crossentropy),
+            in_numpy(
+                our_keras.backend_binary_crossentropy,
+                partial(xploss.binary_cross_entropy, eps=1e-7),
+            ),
+            exact_of_probabilities,
+        ),
+    },
+    DEVIATIONS,
+)
+
+
+def weighted_options(draw, dtype, shape):
+    onto = draw(st.sampled_from([(), shape[-1:], shape]))
+    kinds = [st.sampled_from([0.0, 0.5, 1.0]), floats(dtype, 0.125, 8)]
+    return {"pos_weight": array(draw, dtype, onto, kinds)}
+
+
+@given(made=calls(PLAIN, DTYPES))
+def test_logits(made):
+    check(PEER, made)
+
+
+@given(made=calls(WEIGHTED, DTYPES, options=weighted_options))
+def test_weighted(made):
+    check(PEER, made)
+
+
+@given(made=calls(KERAS, DTYPES, probabilities))
+def test_keras_of_probabilities(made):
+    check(PEER, made)
+
+
+FOUR = np.zeros(4)
+BAD = {
+    "shapes": lambda f, *options: f(FOUR, np.zeros((4, 1)), *options),
+    "an unknown name": lambda f, *options: f(FOUR, FOUR, *options, reduction="mean"),
+}
+
+
+@pytest.mark.parametrize(("name", "options"), [(PLAIN, ()), (WEIGHTED, (2.0,))])
+@pytest.mark.parametrize("bad", BAD.values(), ids=list(BAD))
+def test_errors(name, options, bad):
+    raise_alike(
+        lambda: bad(getattr(tf.nn, name), *options),
+        lambda: bad(getattr(ours, name), *options),
+    )
+
+
+def test_missing_argument():
+    raise_alike(
+        tf.nn.sigmoid_cross_entropy_with_logits, ours.sigmoid_cross_entropy_with_logits
+    )
+
+
+def test_deviations(request):
+    check_page(PEER, request.config.getoption("--write-deviations"))

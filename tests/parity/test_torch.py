@@ -1,0 +1,283 @@
+"""PyTorch's losses and ours by PyTorch's names, with their gradients.
+
+torchvision's focal loss is not run: its wheels do not go with PyTorch's CPU wheels.
+Ours by its name is held against mpmath alone.
+"""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from mpmath import mp, mpf
+from parity.harness import (
+    Call,
+    Deviation,
+    Exact,
+    Function,
+    Peer,
+    array,
+    as_exact,
+    call,
+    calls,
+    check,
+    floats,
+    focal_elements,
+    logit_elements,
+    moderate_logits,
+    probabilities,
+    raise_alike,
+    reduced,
+)
+from parity.page import check_page
+from reference import from_probability
+
+from xploss.compat import torch as ours
+
+DTYPES = ["float16", "bfloat16", "float32", "float64"]
+TENSORS = ("weight", "pos_weight")
+
+
+def tensor(values, dtype):
+    return torch.tensor(values, dtype=getattr(torch, dtype))
+
+
+def by(function):
+    """`function`, and the gradient of the sum of what it returns."""
+
+    def run(made: Call):
+        options = {
+            name: tensor(value, made.dtype) if name in TENSORS else value
+            for name, value in made.options.items()
+        }
+        x = tensor(made.x, made.dtype).requires_grad_()
+        value = function(x, tensor(made.y, made.dtype), **options)
+        (gradient,) = torch.autograd.grad(value.sum(), x)
+        return {
+            "value": value.detach().double().numpy(),
+            "gradient": gradient.double().numpy(),
+        }
+
+    return run
+
+
+def by_module(module):
+    def function(x, y, weight=None, pos_weight=None, reduction="mean"):
+        return module(weight, reduction=reduction, pos_weight=pos_weight)(x, y)
+
+    return by(function)
+
+
+def clamped(p: float, y: float) -> tuple[mpf, mpf, mpf]:
+    """The loss of a probability, no logarithm below -100; its slope; a slope's term."""
+    exact = from_probability(p, y)
+    with mp.workprec(200):
+        no = 1 - mpf(y)
+        if p == 1:
+            return 100 * no, -mpf(y), mpf(y)
+        if p == 0 or mp.log(p) < -100:
+            of_0 = from_probability(p, 0.0)
+            return 100 * mpf(y) + no * of_0.value, no * of_0.gradient, no
+    return exact.value, exact.gradient, exact.term
+
+
+def exact_of_logits(made):
+    elements = logit_elements(made.x, made.y, made.options.get("pos_weight", 1.0))
+    return reduced(elements, *weight_and_reduction(made))
+
+
+def exact_of_probabilities(made):
+    value, gradient, term = np.frompyfunc(clamped, 2, 3)(made.x, made.y)
+    elements = {"value": as_exact(value), "gradient": Exact(gradient, term)}
+    return reduced(elements, *weight_and_reduction(made))
+
+
+def weight_and_reduction(made):
+    return made.options.get("weight", 1.0), made.options.get("reduction", "mean")
+
+
+def exact_focal(made):
+    options = {"alpha": 0.25, "gamma": 2.0} | made.options
+    options["alpha"] = None if options["alpha"] == -1 else options["alpha"]
+    reduction = options.pop("reduction", "none")
+    return reduced(focal_elements(made.x, made.y, **options), reduction=reduction)
+
+
+OF_LOGITS = ("binary_cross_entropy_with_logits", "BCEWithLogitsLoss")
+DEVIATIONS = [
+    Deviation(
+        "lost loss",
+        "negative logits: (1 - y) * x cancels log_sigmoid(x)",
+        ("value",),
+        OF_LOGITS,
+        lambda made: made.x < 0,
+        call(OF_LOGITS[0], "float32", -40.0, 0.0),
+    ),
+    Deviation(
+        "lost gradient",
+        "positive logits: y is subtracted from sigmoid(x)",
+        ("gradient",),
+        OF_LOGITS,
+        lambda made: made.x > 0,
+        call(OF_LOGITS[0], "float32", 40.0, 1.0),
+    ),
+    Deviation(
+        "infinite logit",
+        "0 * inf, or inf - inf",
+        ("value",),
+        OF_LOGITS,
+        lambda made: np.isinf(made.x),
+        call(OF_LOGITS[0], "float32", np.inf, 1.0),
+    ),
+    Deviation(
+        "float16 underflow",
+        "logits from 9 on: exp(-x) is kept in float16, where it is subnormal",
+        ("value",),
+        OF_LOGITS,
+        lambda made: (made.dtype == "float16") & (made.x >= 9),
+        call(
+            OF_LOGITS[0],
+            "float16",
+            14.5,
+            1.0,
+            weight=np.array(7.0),
+            pos_weight=np.array(7.0),
+        ),
+    ),
+    Deviation(
+        "gradient at 0 or 1",
+        "p * (1 - p) below 1e-12, which it is divided by at least",
+        ("gradient",),
+        ("binary_cross_entropy",),
+        lambda made: made.x * (1 - made.x) < 1e-12,
+        call("binary_cross_entropy", "float32", 0.0, 0.0),
+    ),
+]
+
+PEER = Peer(
+    "PyTorch",
+    torch.__version__.partition("+")[0],
+    {
+        "binary_cross_entropy": Function(
+            by(torch.nn.functional.binary_cross_entropy),
+            by(ours.binary_cross_entropy),
+            exact_of_probabilities,
+        ),
+        "binary_cross_entropy_with_logits": Function(
+            by(torch.nn.functional.binary_cross_entropy_with_logits),
+            by(ours.binary_cross_entropy_with_logits),
+            exact_of_logits,
+        ),
+        "BCEWithLogitsLoss": Function(
+            by_module(torch.nn.BCEWithLogitsLoss),
+            by_module(ours.BCEWithLogitsLoss),
+            exact_of_logits,
+        ),
+        "sigmoid_focal_loss": Function(
+            by(ours.sigmoid_focal_loss), by(ours.sigmoid_focal_loss), exact_focal
+        ),
+    },
+    DEVIATIONS,
+)
+
+
+def options_of(*names):
+    """`reduction`, and `names`: arrays that broadcast onto the input."""
+
+    def drawn(draw, dtype, shape):
+        options = {}
+        if draw(st.booleans()):
+            options["reduction"] = draw(st.sampled_from(["none", "mean", "sum"]))
+        for name in names:
+            if draw(st.booleans()):
+                onto = draw(st.sampled_from([(), shape[-1:], shape]))
+                kinds = [st.sampled_from([0.0, 0.5, 1.0]), floats(dtype, 0.125, 8)]
+                options[name] = array(draw, dtype, onto, kinds)
+        return options
+
+    return drawn
+
+
+@given(
+    made=calls(
+        "binary_cross_entropy", DTYPES, probabilities, options=options_of("weight")
+    )
+)
+def test_probabilities(made):
+    check(PEER, made)
+
+
+@given(
+    made=calls(
+        "binary_cross_entropy_with_logits",
+        DTYPES,
+        options=options_of("weight", "pos_weight"),
+    )
+)
+def test_logits(made):
+    check(PEER, made)
+
+
+@given(
+    made=calls("BCEWithLogitsLoss", DTYPES, options=options_of("weight", "pos_weight"))
+)
+def test_module(made):
+    check(PEER, made)
+
+
+def focal_options(draw, dtype, shape):
+    return draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "alpha": st.sampled_from([-1, 0.25, 0.75]),
+                "gamma": st.sampled_from([0, 0.5, 1, 2, 5]),
+                "reduction": st.sampled_from(["none", "mean", "sum"]),
+            },
+        )
+    )
+
+
+@given(made=calls("sigmoid_focal_loss", DTYPES, moderate_logits, options=focal_options))
+def test_focal_against_mpmath_alone(made):
+    check(PEER, made)
+
+
+FOUR, COLUMN = torch.zeros(4), torch.zeros(4, 1)
+BAD = {
+    "shapes": lambda f: f(FOUR, COLUMN),
+    "a size": lambda f: f(FOUR, torch.zeros(3)),
+    "reduction": lambda f: f(FOUR, FOUR, reduction="average"),
+    "reduction None": lambda f: f(FOUR, FOUR, reduction=None),
+    "weight that enlarges": lambda f: f(FOUR, FOUR, weight=torch.ones(3, 4)),
+    "weight that does not fit": lambda f: f(FOUR, FOUR, weight=torch.ones(3)),
+    "an unknown name": lambda f: f(FOUR, FOUR, labels=FOUR),
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["binary_cross_entropy", "binary_cross_entropy_with_logits"]
+)
+@pytest.mark.parametrize("bad", BAD.values(), ids=list(BAD))
+def test_errors(name, bad):
+    theirs, our = getattr(torch.nn.functional, name), getattr(ours, name)
+    raise_alike(lambda: bad(theirs), lambda: bad(our))
+
+
+def test_state_dict():
+    """Of one module loaded into the other, both ways."""
+    options = {"weight": torch.tensor([1.0, 2.0]), "pos_weight": torch.tensor([3.0])}
+    theirs, our = (module.BCEWithLogitsLoss(**options) for module in (torch.nn, ours))
+    pairs = [(theirs, our), (our, theirs)]
+    for one, other in pairs:
+        for tensor in one.state_dict().values():
+            tensor += 1
+        other.load_state_dict(one.state_dict())
+    assert list(theirs.state_dict()) == list(our.state_dict()) == list(options)
+    for name, before in options.items():
+        torch.testing.assert_close(our.state_dict()[name], before)
+        torch.testing.assert_close(theirs.state_dict()[name], before)
+
+
+def test_deviations(request):
+    check_page(PEER, request.config.getoption("--write-deviations"))
