@@ -37,7 +37,7 @@ class Row(NamedTuple):
         made = self.deviation.witness
         first, label, theirs, exact = (
             shortest(number, made.dtype)
-            for number in (made.x.item(), made.y.item(), self.theirs, self.exact)
+            for number in (made.x.flat[0], made.y.flat[0], self.theirs, self.exact)
         )
         case = f"{first}, {label}, {made.dtype}"
         return f"| {self.deviation.name} | {case} | {theirs} | {exact} |\n"
@@ -45,6 +45,7 @@ class Row(NamedTuple):
     def words(self) -> str:
         made = self.deviation.witness
         options = "".join(f", {k}={plain(v)}" for k, v in made.options.items())
+        options += f", {made.x.size} such elements" if made.x.size > 1 else ""
         call = f"{self.deviation.quantities[0]} of `{made.function}`{options}"
         words = f"- {self.deviation.name}: {self.deviation.where} ({call})"
         return textwrap.fill(words, 80, subsequent_indent="  ") + "\n"
@@ -63,9 +64,9 @@ def measured(peer: Peer, deviation: Deviation) -> Row:
     """The witness: theirs must be wrong, and ours right."""
     made, quantity = deviation.witness, deviation.quantities[0]
     function = peer.functions[made.function]
-    number, condition = (a.item() for a in function.exact(made)[quantity])
+    number, condition = (a.flat[0] for a in function.exact(made)[quantity])
     theirs, ours = (
-        float(run(made)[quantity].item()) for run in (function.theirs, function.ours)
+        float(run(made)[quantity].flat[0]) for run in (function.theirs, function.ours)
     )
     assert np.all(deviation.may_show(made, quantity)), f"{deviation.name}: not there"
     away = distance(theirs, number, condition, made.dtype)

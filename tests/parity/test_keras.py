@@ -376,7 +376,9 @@ def of(function, from_logits):
 
 
 # JAX takes a tenth of a second to differentiate what it has not compiled.
-some = settings(max_examples=200 if BACKEND == "jax" else 400)
+some = settings(
+    max_examples=settings.default.max_examples // (3 if BACKEND == "jax" else 2)
+)
 
 
 @some

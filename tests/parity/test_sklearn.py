@@ -97,7 +97,7 @@ def options(draw, dtype, shape):
     return drawn
 
 
-@settings(max_examples=2000)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(
     made=calls(
         "log_loss",

@@ -108,6 +108,14 @@ DEVIATIONS = [
         call(WEIGHTED, "float32", -40.0, 0.0, pos_weight=np.array(1.0)),
     ),
     Deviation(
+        "small weight",
+        "a pos_weight below 1, which is rounded in 1 + (pos_weight - 1) * y",
+        ("value", "gradient"),
+        (WEIGHTED,),
+        lambda made: made.options["pos_weight"] < 1,
+        call(WEIGHTED, "float32", 1.0, 1.0, pos_weight=np.array(0.001)),
+    ),
+    Deviation(
         "gradient at 0, weighted",
         "at logits of 0: those of abs(x) and relu(-x) are taken for 0",
         ("gradient",),

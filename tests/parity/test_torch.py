@@ -152,6 +152,22 @@ DEVIATIONS = [
         lambda made: made.x * (1 - made.x) < 1e-12,
         call("binary_cross_entropy", "float32", 0.0, 0.0),
     ),
+    Deviation(
+        "float16 overflow",
+        "float16 within 1e-3 of 0 or 1: weight / p may pass 65504 before the mean",
+        ("gradient",),
+        ("binary_cross_entropy",),
+        lambda made: (
+            (made.dtype == "float16") & (np.minimum(made.x, 1 - made.x) < 1e-3)
+        ),
+        call(
+            "binary_cross_entropy",
+            "float16",
+            [1e-4] * 8,
+            [1.0] * 8,
+            weight=np.array(8.0),
+        ),
+    ),
 ]
 
 PEER = Peer(
