@@ -216,3 +216,14 @@ def test_derivative_by_the_label(differentiate, labels, dtype):
         pairs = zip(points, values, strict=True)
         points = [p for p, value in pairs if value >= least and abs(p[0]) <= 41]
     check_derivatives(differentiate, dtype, ["labels"], points)
+
+
+@pytest.mark.xfail(reason="the factor that keeps derivatives finite is 1 there")
+@pytest.mark.parametrize("differentiate", LIBRARIES)
+def test_gradient_at_infinity_of_soft_labels(differentiate):
+    """As the closed form has it: the slope of the loss times (1 - p_t)**gamma."""
+    points = [(x, y, 2.0, 0.25) for x in (-np.inf, np.inf) for y in (0.3, 0.5)]
+    results = differentiate("float64", points, ["logits"])
+    for result, (x, y, gamma, alpha) in zip(results, points, strict=True):
+        exact = from_logit_focal(x, y, gamma, alpha)
+        assert ulps(result, exact.gradient, "float64") <= 16, (x, y, result)
