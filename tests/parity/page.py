@@ -14,15 +14,16 @@ INTRODUCTION = """\
 # Known deviations
 
 Where the libraries whose names `xploss.compat` has are wrong. Each number was
-computed by the library itself, the exact one by mpmath from the same rounded inputs.
-Wrong means: off by more than 4 units in the last place of the sum of the absolute
-terms that the number is defined as. Clips and cut-offs that a library documents are
-part of the definition, of the bounds rounded to float32 or float64. In each of these
-cases `xploss.compat` is right, and so it is in thousands of others, in all of which
-the library is right too or the case is of a kind that is listed.
+computed by the library itself, the exact one by mpmath from the same rounded
+inputs. Wrong means: off by more than 4 units in the last place of the sum of
+the absolute terms that the number is defined as. Clips and cut-offs that a
+library documents are part of the definition, their bounds rounded to float32 or
+float64. In each of these cases `xploss.compat` is right, as it is in thousands
+of others that are drawn; in those the library is right too, or the case is of a
+kind that is listed.
 
-`pytest tests/parity/test_NAME.py --write-deviations` writes the section of a peer;
-without that option the test fails if one of its rows is no longer true.
+`pytest tests/parity/test_NAME.py --write-deviations` writes the section of a
+peer; without that option the test fails if one of its rows is no longer true.
 """
 HEAD = "| deviation | x or p, y, dtype | theirs | exact |\n|---|---|---|---|\n"
 
