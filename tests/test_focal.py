@@ -218,7 +218,6 @@ def test_derivative_by_the_label(differentiate, labels, dtype):
     check_derivatives(differentiate, dtype, ["labels"], points)
 
 
-@pytest.mark.xfail(reason="the factor that keeps derivatives finite is 1 there")
 @pytest.mark.parametrize("differentiate", LIBRARIES)
 def test_gradient_at_infinity_of_soft_labels(differentiate):
     """As the closed form has it: the slope of the loss times (1 - p_t)**gamma."""

@@ -2,8 +2,7 @@
 
 It has no `jvp`: with one, full-graph compilation refuses it and `jacfwd` of `jacfwd`
 is silently wrong.  Forward mode and functorch therefore take the plain formula, as do
-tensor subclasses.  `torch.library.custom_op` was tried: its forward mode is wrong or
-missing.
+tensor subclasses.
 """
 
 from collections.abc import Callable
@@ -45,10 +44,10 @@ class _Value(Function):
             _formula.pos_weight_slope,
         )
         gradients: list[Any] = [None] * 4
-        for k, (formula, primal) in enumerate(zip(slopes, primals, strict=True)):
+        for k, formula in enumerate(slopes):
             if ctx.needs_input_grad[k]:
                 slope = plain(formula, xp, *primals, ctx.smoothing)
-                gradients[k] = _like(primal, upstream * slope)
+                gradients[k] = upstream * slope
         return tuple(gradients)
 
 
@@ -59,11 +58,6 @@ def _smooth() -> bool:
     fifth of its time.
     """
     return not torch.compiler.is_compiling()
-
-
-def _like(primal: Any, gradient: Any) -> Any:
-    """Summed over the axes along which the primal was spread, in its dtype."""
-    return gradient.sum_to_size(primal.shape).to(primal.dtype)
 
 
 def _rule_applies(tensors: list[Any]) -> bool:
