@@ -161,9 +161,8 @@ def backend_binary_crossentropy(
 ) -> Any:
     """`tf.keras.backend.binary_crossentropy`: per element, nothing reduced.
 
-    Probabilities are clipped to [1e-7, 1 - 1e-7].  Keras then takes the logit
-    ``log(p / (1 - p))`` and its logit formula, which is the probability formula
-    again, less the digits that ``p / (1 - p)`` loses: here the latter is used.
+    Probabilities are clipped to [1e-7, 1 - 1e-7].  (TensorFlow adds 1e-7 to them in
+    the logarithm besides, so that its loss is at most 15.4, not 16.1.)
 
     >>> import numpy as np
     >>> print(backend_binary_crossentropy(np.array([1.0, 1.0]), np.array([0.5, 0.0])))
