@@ -84,7 +84,7 @@ def examples(session: nox.Session) -> None:
     session.run("pytest", "--backend=numpy", *names)
 
 
-@nox.session
+@nox.session(tags=["all"])
 def compat(session: nox.Session) -> None:
     """Other libraries' losses beside ours by their names, on each Keras backend."""
     install(session, "test", "compat")
@@ -95,7 +95,7 @@ def compat(session: nox.Session) -> None:
         session.run("pytest", "tests/parity/test_keras.py", *session.posargs, env=keras)
 
 
-@nox.session
+@nox.session(tags=["all"])
 def tensorflow(session: nox.Session) -> None:
     """TensorFlow's losses beside ours by its names."""
     install(session, "test", "tensorflow")
