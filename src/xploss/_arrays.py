@@ -5,12 +5,13 @@ kind and dtype, ValueError for shape and device; each names the argument, says w
 was got and what to pass instead.
 """
 
+import functools
 import math
 import sys
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 
 Array = Any  # an array of any library
@@ -69,6 +70,8 @@ def _instead_of(argument: Any) -> str | None:
 
 def namespace(name: str, argument: Any) -> Any:
     """The array-API namespace of an argument, or a TypeError that says what to pass."""
+    if type(argument) is np.ndarray:
+        return array_api_compat.numpy
     instead = _instead_of(argument) or _instead_of(getattr(argument, "_meta", None))
     if instead is not None:
         raise TypeError(f"`{name}` is a {kind(argument)}: {instead}")
@@ -93,7 +96,15 @@ def namespace(name: str, argument: Any) -> Any:
 def dtype_name(array: Array) -> str:
     """`float32`, whichever library's float32 it is and in whichever byte order."""
     dtype = array.dtype
-    return dtype.name if isinstance(dtype, np.dtype) else str(dtype).rpartition(".")[2]
+    if isinstance(dtype, np.dtype):
+        return _numpy_name(dtype)
+    return str(dtype).rpartition(".")[2]
+
+
+@functools.cache
+def _numpy_name(dtype: np.dtype[Any]) -> str:
+    """Kept, since NumPy puts it together anew each time, in 2 microseconds."""
+    return dtype.name
 
 
 WORDS = {
@@ -111,6 +122,10 @@ def check_dtype(name: str, array: Array, allowed: frozenset[str]) -> None:
 def computing_dtype(xp: Any, array: Array) -> Any:
     """16-bit floats are computed in float32 and rounded once; others as they are."""
     return xp.float64 if dtype_name(array) == "float64" else xp.float32
+
+
+def is_narrow(array: Array) -> bool:
+    return dtype_name(array) in ("float16", "bfloat16")
 
 
 # ---- device ------------------------------------------------------------------------
@@ -138,6 +153,8 @@ def _same_size(one: Any, other: Any) -> bool:
 
 
 def _same_shape(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    if one == other:
+        return True
     return len(one) == len(other) and all(map(_same_size, one, other))
 
 
@@ -157,8 +174,7 @@ def count(shape: tuple[Any, ...], axis: tuple[int, ...] | None) -> Any:
 # ---- arguments beside the logits ---------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Anchor:
+class Anchor(NamedTuple):
     """The first argument: every other one has to match it."""
 
     name: str

@@ -26,8 +26,7 @@ def _on_block(
     xp, remaining = _arrays.namespace("block", blocks[0]), iter(blocks)
     filled = [next(remaining) if a is ... else a for a in arguments]
     with quiet(xp):
-        results = function(xp, *filled)
-        return xp.stack(results) if isinstance(results, tuple) else results
+        return xp.stack(function(xp, *filled))
 
 
 def _check_sizes(spread: list[tuple[bool, ...]], blocks: tuple[Any, ...]) -> None:
@@ -62,22 +61,38 @@ def _aligned(array: Any, like: Any) -> Any:
     return array
 
 
+def _output_of_block(k: int, dtype: Any, block: Any) -> Any:
+    from ._problem import quiet
+
+    xp = _arrays.namespace("block", block)
+    with quiet(xp):
+        return xp.astype(block[k, ...], dtype, copy=False)
+
+
 def blockwise(
-    function: Callable[..., Any], arguments: tuple[Any, ...], outputs: int, dtype: Any
-) -> Any:
-    """function(xp, *arguments) per block: a lazy array, or a tuple of `outputs`."""
+    function: Callable[..., Any], arguments: tuple[Any, ...], dtypes: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """function(xp, *arguments) per block: lazy arrays, one of each dtype.
+
+    Its results are stacked and have to be of one dtype, that of the first.
+    """
     arrays = [a for a in arguments if isinstance(a, dask.array.Array)]
     arrays = [_aligned(a, arrays[0]) for a in arrays]
     open_ = tuple(... if isinstance(a, dask.array.Array) else a for a in arguments)
     spread = [tuple(n == 1 for n in a.shape) for a in arrays]
-    inputs = (_on_block, function, open_, spread, *arrays)
-    options = {"dtype": dtype, "meta": arrays[0]._meta.astype(dtype)}
-    if outputs == 1:
-        return dask.array.map_blocks(*inputs, **options)
+    meta = arrays[0]._meta
     stacked = dask.array.map_blocks(
-        *inputs, new_axis=0, chunks=((outputs,), *arrays[0].chunks), **options
-    )
-    return tuple(stacked[k] for k in range(outputs))
+        _on_block, function, open_, spread, *arrays,
+        dtype=dtypes[0], meta=meta[None].astype(dtypes[0]),
+        new_axis=0, chunks=((len(dtypes),), *arrays[0].chunks),
+    )  # fmt: skip
+    return tuple(_output(stacked, k, dtype, meta) for k, dtype in enumerate(dtypes))
+
+
+def _output(stacked: Any, k: int, dtype: Any, meta: Any) -> Any:
+    meta = meta.astype(dtype)
+    options = {"dtype": dtype, "meta": meta, "drop_axis": 0}
+    return dask.array.map_blocks(_output_of_block, k, dtype, stacked, **options)
 
 
 def _total_of_block(block: Any, axis: tuple[int, ...], keepdims: bool) -> Any:

@@ -1,39 +1,26 @@
-"""Which way a formula is run on arrays of a library.  Every way calls `_formula.py`.
+"""Which way a formula is run on arrays of a library.  Every way calls `_formula.py`."""
 
-A way takes the inputs as they came, so that nothing is widened before it is saved for
-a derivative; it answers in the computing dtype.  What no other way knows takes the
-plain one, which is always right.
-"""
-
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from . import _arrays
-
-Way = Callable[..., Any]
-
-
-def plain(formula: Callable[..., Any], xp: Any, logits: Any, *others: Any) -> Any:
-    """The formula itself: `others` are labels, then its parameters."""
-    dtype = _arrays.computing_dtype(xp, logits)
-
-    def widened(argument: Any) -> Any:
-        if argument is None or isinstance(argument, float):
-            return argument
-        return xp.astype(argument, dtype, copy=False)
-
-    return formula(xp, *map(widened, (logits, *others)))
+from . import _arrays, _host
+from ._plain import Evaluation, plainly, with_sum
 
 
-def way(xp: Any) -> Way:
-    """The way for a namespace; what differentiates is loaded when its arrays come."""
+def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
+    """The outputs, by the way for a namespace."""
     name = _arrays.library(xp)
-    if name == "jax":
-        from ._jax import with_rule
+    if name == "numpy":
+        return _host.evaluate(xp, e)
+    if name == "dask":
+        from . import _dask
 
-        return with_rule
-    if name == "torch":
-        from ._torch import with_rule as with_torch_rule
+        dtypes = e.dtypes[:1] * len(e.dtypes)
+        block = e._replace(arguments=(), dtypes=dtypes, summed=False, axis=None)
+        function = partial(_on_block, block)
+        return with_sum(xp, e, _dask.blockwise(function, e.arguments, e.dtypes))
+    return plainly(xp, e)
 
-        return with_torch_rule
-    return plain
+
+def _on_block(e: Evaluation, xp: Any, *arguments: Any) -> tuple[Any, ...]:
+    return evaluate(xp, e._replace(arguments=arguments))

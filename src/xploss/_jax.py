@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from . import _formula
-from ._evaluate import plain
+from ._plain import plain
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))

@@ -49,7 +49,7 @@ def _loss(checked: Callable[P, Problem]) -> Callable[P, Any]:
     def loss(*args: P.args, **options: P.kwargs) -> Any:
         p = checked(*args, **options)
         with quiet(p.anchor.xp):
-            return reduced(p, evaluate(p.formulas.value, p, 1))
+            return reduced(p, *evaluate(p, p.formulas.value))
 
     return loss
 
@@ -299,8 +299,8 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     def derived(*args: Any, **options: Any) -> tuple[Any, Any]:
         p = checked(*args, **options)
         with quiet(p.anchor.xp):
-            values, slopes = evaluate(p.formulas.value_and_slope, p, 2)
-            return reduced(p, values), gradient(p, slopes)
+            value, slopes = evaluate(p, p.formulas.value_and_slope, 2)
+            return reduced(p, value), gradient(p, slopes)
 
     return derived
 
@@ -342,7 +342,7 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
         _refuse_reduction(options)
         p = checked(*args, reduction="none", **options)
         with quiet(p.anchor.xp):
-            slopes, curvatures = evaluate(p.formulas.slope_and_curvature, p, 2)
+            slopes, curvatures = evaluate(p, p.formulas.slope_and_curvature, 2)
             return slopes, curvatures
 
     whole = inspect.signature(loss)
@@ -357,7 +357,7 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
 def _per_element(formula: Callable[..., Any], x: Any, label: float) -> Any:
     p = problem(anchor("x", x), LOGITS, label, (None, 0.0))
     with quiet(p.anchor.xp):
-        return evaluate(formula, p, 1)
+        return evaluate(p, formula)[0]
 
 
 def sigmoid(x: Any) -> Any:

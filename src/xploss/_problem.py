@@ -6,20 +6,18 @@ import functools
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _arrays
+from . import _arrays, _evaluate
 from ._arrays import Anchor, Array
-from ._evaluate import way
+from ._plain import Evaluation
 
 REDUCTIONS = ("none", "sum", "mean", "weighted_mean")
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """A checked call.  `parameters` follow logits and labels into the formulas."""
 
     anchor: Anchor
@@ -119,73 +117,42 @@ def quiet(xp: Any) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def evaluate(formula: Callable[..., Any], p: Problem, outputs: int) -> Any:
-    """weights * formula per element, 0 where masked: an array, or a tuple of them.
+def evaluate(p: Problem, formula: Callable[..., Any], outputs: int = 1) -> Any:
+    """The outputs of a formula, weighed and masked: a tuple of them.
 
-    In the computing dtype where it is reduced next, else rounded to the logits'.
+    Where the problem reduces, the first is its sum, and the second, a slope, is
+    divided by N where the shapes tell it.
     """
     xp, logits = p.anchor.xp, p.anchor.array
-    dtype = logits.dtype
-    if p.reduction != "none":
-        dtype = _arrays.computing_dtype(xp, logits)
-    weighed = functools.partial(_weighed, formula, dtype)
     arguments = (logits, p.labels, p.weights, p.where, *p.parameters)
-    return _elementwise(xp, weighed, arguments, dtype, outputs)
+    dtype = logits.dtype
+    if p.reduction == "none":
+        e = Evaluation(formula, arguments, (dtype,) * outputs)
+    else:
+        wide = _arrays.computing_dtype(xp, logits)
+        dtypes: tuple[Any, ...] = (wide,)
+        divisor = None
+        if outputs == 2:
+            dtypes = (wide, wide if _divides_later(p) else dtype)
+            divisor = _count_from_shape(p)
+        e = Evaluation(formula, arguments, dtypes, True, p.axis, divisor)
+    return _evaluate.evaluate(xp, e)
 
 
 def _elementwise(
-    xp: Any,
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    dtype: Any,
-    outputs: int = 1,
+    xp: Any, function: Callable[..., Any], arguments: tuple[Any, ...], dtype: Any
 ) -> Any:
     """function(xp, *arguments), of this dtype; on Dask when a block is computed."""
     if _arrays.library(xp) == "dask":
         from . import _dask
 
-        return _dask.blockwise(function, arguments, outputs, dtype)
+        one = functools.partial(_as_tuple, function)
+        return _dask.blockwise(one, arguments, (dtype,))[0]
     return function(xp, *arguments)
 
 
-def _weighed(
-    formula: Callable[..., Any],
-    dtype: Any,
-    xp: Any,
-    logits: Array,
-    labels: Any,
-    weights: Any,
-    where: Any,
-    *parameters: Any,
-) -> Any:
-    computing = _arrays.computing_dtype(xp, logits)
-    labels, weights, where = (
-        _arrays.beside(xp, logits, argument) for argument in (labels, weights, where)
-    )
-
-    def masked(argument: Any) -> Any:
-        if where is None or argument is None or isinstance(argument, float):
-            return argument
-        # What is spread is left as it is, unless the logits are 0-d too, as under vmap.
-        if argument.ndim < where.ndim:
-            return argument
-        if _arrays.dtype_name(argument) not in _arrays.FLOATS:
-            argument = xp.astype(argument, computing)
-        # What is left out must not reach a derivative: 0 * NaN is NaN.
-        return xp.where(where, argument, 0.5)
-
-    def finished(result: Array) -> Array:
-        if weights is not None:
-            result = result * xp.astype(masked(weights), computing, copy=False)
-        if where is not None:
-            result = xp.where(where, result, 0.0)
-        return xp.astype(result, dtype, copy=False)
-
-    inputs = map(masked, (logits, labels, *parameters))
-    results = way(xp)(formula, xp, *inputs)
-    if isinstance(results, tuple):
-        return tuple(map(finished, results))
-    return finished(results)
+def _as_tuple(function: Callable[..., Any], *arguments: Any) -> tuple[Any]:
+    return (function(*arguments),)
 
 
 # ---- reduction ------------------------------------------------------------------
@@ -196,11 +163,15 @@ def _divides_by_weights(p: Problem) -> bool:
 
 
 def _count_from_shape(p: Problem) -> Any:
-    """N where shapes alone tell it, else None."""
-    if p.where is not None or _divides_by_weights(p):
+    """N where shapes alone tell it, else None; of a mean."""
+    if p.reduction == "sum" or p.where is not None or _divides_by_weights(p):
         return None
     n = _arrays.count(p.anchor.shape, p.axis)
     return None if isinstance(n, float) else n  # nan: Dask does not know a size
+
+
+def _divides_later(p: Problem) -> bool:
+    return p.reduction != "sum" and _count_from_shape(p) is None
 
 
 def _denominator(p: Problem, dtype: Any, keepdims: bool) -> Array:
@@ -229,20 +200,15 @@ def _spread(dtype: Any, xp: Any, logits: Array, weights: Any, where: Any) -> Arr
     return shares if where is None else xp.where(where, shares, 0.0)
 
 
-def reduced(p: Problem, values: Array) -> Array:
-    """The reduction of what `evaluate` returned; 16-bit logits stay in float32."""
-    xp = p.anchor.xp
-    if p.reduction == "none":
-        return values
-    narrow = _arrays.dtype_name(p.anchor.array) in ("float16", "bfloat16")
-    total = _arrays.total(xp, values, p.axis, from_16_bits=narrow)
-    if p.reduction == "sum":
+def reduced(p: Problem, total: Array) -> Array:
+    """The reduction, of the sum; 16-bit logits stay in float32."""
+    if p.reduction in ("none", "sum"):
         return total
-    n = _count_from_shape(p)
+    xp, n = p.anchor.xp, _count_from_shape(p)
     if n is not None:
-        return _elementwise(xp, _mean_of, (total, n), values.dtype)
-    n = _denominator(p, values.dtype, keepdims=False)
-    return _elementwise(xp, _mean, (total, n), values.dtype)
+        return _elementwise(xp, _mean_of, (total, n), total.dtype)
+    n = _denominator(p, total.dtype, keepdims=False)
+    return _elementwise(xp, _mean, (total, n), total.dtype)
 
 
 def _mean_of(xp: Any, total: Array, n: int) -> Array:
@@ -256,20 +222,11 @@ def _mean(xp: Any, total: Array, n: Array) -> Array:
 
 def gradient(p: Problem, slopes: Array) -> Array:
     """The derivative of `reduced` (of its sum, where it is an array) by the logits."""
-    if p.reduction == "none":
+    if p.reduction == "none" or not _divides_later(p):
         return slopes
-    share, n = _share_of, None
-    if p.reduction != "sum":
-        n = _count_from_shape(p)
-        if n is None:
-            share, n = _share, _denominator(p, slopes.dtype, keepdims=True)
-    dtype = p.anchor.array.dtype
-    share = functools.partial(share, dtype)
+    n, dtype = _denominator(p, slopes.dtype, keepdims=True), p.anchor.array.dtype
+    share = functools.partial(_share, dtype)
     return _elementwise(p.anchor.xp, share, (slopes, n), dtype)
-
-
-def _share_of(dtype: Any, xp: Any, slopes: Array, n: int | None) -> Array:
-    return xp.astype(slopes if n is None else slopes / n, dtype, copy=False)
 
 
 def _share(dtype: Any, xp: Any, slopes: Array, n: Array) -> Array:

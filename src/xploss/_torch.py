@@ -14,7 +14,7 @@ from array_api_compat import torch as xp
 from torch.autograd import Function
 
 from . import _formula, _torch_private
-from ._evaluate import plain
+from ._plain import plain
 
 
 class _Value(Function):

@@ -22,4 +22,4 @@ def with_leading_axes(name: str, values: Any, rank: int) -> Any:
 def by_formula(formula: Callable[..., Any], p: Problem) -> Any:
     """A checked call by a formula that only another library has."""
     with quiet(p.anchor.xp):
-        return reduced(p, evaluate(formula, p, 1))
+        return reduced(p, *evaluate(p, formula))
