@@ -783,9 +783,29 @@ def test_forward_mode_is_active():
     assert private.forward_mode_is_active() is False
 
 
+def test_mode_is_active():
+    assert private.mode_is_active() is False
+    with fake_tensor.FakeTensorMode():
+        assert private.mode_is_active() is True
+    assert private.mode_is_active() is False
+
+
+def test_is_batched():
+    seen = []
+
+    def ask(tensor):
+        seen.append(private.is_batched(tensor))
+        return tensor
+
+    vmap(ask)(torch.ones(2))
+    ask(torch.ones(2))
+    assert seen == [True, False]
+
+
 def test_no_other_private_name_is_needed():
-    names = {name for name in vars(private) if name.endswith("is_active")}
-    assert names == {"functorch_is_active", "forward_mode_is_active"}
+    names = {name for name in vars(private) if "is_" in name}
+    active = {"functorch_is_active", "forward_mode_is_active", "mode_is_active"}
+    assert names == active | {"is_batched"}
 
 
 def test_hook_restates_nothing():

@@ -72,16 +72,18 @@ def namespace(name: str, argument: Any) -> Any:
     """The array-API namespace of an argument, or a TypeError that says what to pass."""
     if type(argument) is np.ndarray:
         return array_api_compat.numpy
-    instead = _instead_of(argument) or _instead_of(getattr(argument, "_meta", None))
-    if instead is not None:
-        raise TypeError(f"`{name}` is a {kind(argument)}: {instead}")
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(argument, torch.Tensor):
+        if argument.layout is not torch.strided or argument.is_nested:
+            raise TypeError(f"`{name}` is a {kind(argument)}: {_instead_of(argument)}")
         # array_api_compat finds out through lru_cache, of which torch.compile warns:
         # https://github.com/pytorch/pytorch/issues/152994
         from array_api_compat import torch as torch_namespace
 
         return torch_namespace
+    instead = _instead_of(argument) or _instead_of(getattr(argument, "_meta", None))
+    if instead is not None:
+        raise TypeError(f"`{name}` is a {kind(argument)}: {instead}")
     if not array_api_compat.is_array_api_obj(argument):
         raise TypeError(
             f"`{name}` must be an array of NumPy, PyTorch, JAX, CuPy, Dask or another "

@@ -6,11 +6,13 @@ block would not be evaluated as such arrays are elsewhere.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import dask.array
 
 from . import _arrays
+from ._plain import Evaluation, mean_of
 
 
 def _on_block(
@@ -93,6 +95,37 @@ def _output(stacked: Any, k: int, dtype: Any, meta: Any) -> Any:
     meta = meta.astype(dtype)
     options = {"dtype": dtype, "meta": meta, "drop_axis": 0}
     return dask.array.map_blocks(_output_of_block, k, dtype, stacked, **options)
+
+
+def elementwise(
+    function: Callable[..., Any], arguments: tuple[Any, ...], dtype: Any
+) -> Any:
+    """function(xp, *arguments) per block: a lazy array."""
+    (result,) = blockwise(partial(_as_tuple, function), arguments, (dtype,))
+    return result
+
+
+def _as_tuple(function: Callable[..., Any], *arguments: Any) -> tuple[Any]:
+    return (function(*arguments),)
+
+
+def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
+    """The outputs, each block by the way of its own library."""
+    dtypes = e.dtypes[:1] * len(e.dtypes)
+    block = e._replace(arguments=(), dtypes=dtypes, summed=False, axis=None)
+    results = blockwise(partial(_evaluated, block), e.arguments, e.dtypes)
+    if not e.summed:
+        return results
+    first = total(results[0], e.axis, keepdims=False)
+    if e.n is not None:
+        first = elementwise(mean_of, (first, e.n), first.dtype)
+    return first, *results[1:]
+
+
+def _evaluated(e: Evaluation, xp: Any, *arguments: Any) -> tuple[Any, ...]:
+    from ._evaluate import evaluate
+
+    return evaluate(xp, e._replace(arguments=arguments))
 
 
 def _total_of_block(block: Any, axis: tuple[int, ...], keepdims: bool) -> Any:

@@ -26,8 +26,8 @@ BLOCK = 1 << 18
 
 # ---- the formulas, in place ----------------------------------------------------------
 #
-# `e` and `d` are scratch.  What leaves the cache is first written by a line that takes
-# long anyway.
+# `e` and `d` are scratch; the first result may lie in `e`.  What leaves the cache is
+# first written by a line that takes long anyway.
 
 
 def _value(logits: Array, labels: Array, value: Array, e: Array, d: Array) -> None:
@@ -69,16 +69,16 @@ def _slope_and_curvature(
 
 
 def _probability_value(
-    probs: Array, labels: Array, value: Array, rest: Array, neg: Array
+    probs: Array, labels: Array, value: Array, e: Array, d: Array
 ) -> None:
     """-(y * log(p) + (1 - y) * log1p(-p))."""
-    np.negative(probs, out=rest)
-    np.log1p(rest, out=rest)
-    np.subtract(1.0, labels, out=neg)
-    rest *= neg
-    np.log(probs, out=value)
-    value *= labels
-    value += rest
+    np.negative(probs, out=e)
+    np.log1p(e, out=e)
+    np.subtract(1.0, labels, out=d)
+    e *= d
+    np.log(probs, out=d)
+    d *= labels
+    np.add(d, e, out=value)
     np.subtract(0.0, value, out=value)
 
 
@@ -157,9 +157,10 @@ def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
     made, total = in_order(xp, e)
     if not e.summed:
         return tuple(made)
+    total = total if e.n is None else total / e.n
     if e.axis is None:
         return e.dtypes[0](total), *made
-    return total.squeeze(e.axis).astype(e.dtypes[0]), *made
+    return total.squeeze(e.axis).astype(e.dtypes[0])[()], *made
 
 
 def _in_memory_order(xp: Any, e: Evaluation) -> tuple[list[Array], Any]:
@@ -184,10 +185,10 @@ def _in_order(xp: Any, e: Evaluation) -> tuple[list[Array], Any]:
         buffers = _buffers(e, logits.shape, computing)
         _fill(xp, e, lines, e.arguments, buffers)
         made = [
-            result.astype(dtype, copy=False)
-            for result, dtype in zip(buffers, e.dtypes, strict=False)
+            buffers[k].astype(e.dtypes[k], copy=False)
+            for k in range(e.summed, len(e.dtypes))
         ]
-        return made[e.summed :], _sum(xp, e, buffers[0])
+        return made, _sum(xp, e, buffers[0])
     made = [np.empty(logits.shape, dtype) for dtype in e.dtypes[e.summed :]]
     total: Any = np.zeros(_kept(logits.shape, e.axis), np.longdouble)
     buffers = []
@@ -211,16 +212,22 @@ def _in_order(xp: Any, e: Evaluation) -> tuple[list[Array], Any]:
 
 
 def _buffers(e: Evaluation, shape: tuple[int, ...], dtype: Any) -> list[Array]:
-    """For each output, and two more."""
-    return [np.empty(shape, dtype) for _ in range(len(e.dtypes) + 2)]
+    """For each output, and two more, of which what is summed may have one."""
+    one, other = np.empty(shape, dtype), np.empty(shape, dtype)
+    first = one if e.summed else np.empty(shape, dtype)
+    return [first, *(np.empty(shape, dtype) for _ in e.dtypes[1:]), one, other]
 
 
 def _sum(xp: Any, e: Evaluation, values: Array) -> Any:
     if not e.summed:
         return None
-    if e.axis is None:  # contiguous, and so added pairwise
-        return np.add.reduce(values, axis=None, dtype=np.float64)
-    return _arrays.total(xp, values, e.axis, keepdims=True)
+    if e.axis is not None:
+        return _arrays.total(xp, values, e.axis, keepdims=True)
+    values = values.reshape(-1)
+    if values.itemsize == 4 and values.size % 8 == 0:
+        # Converting each of them to float64 would take as long as the exponentials.
+        values = np.add.reduce(values.reshape(8, -1), axis=0)
+    return np.add.reduce(values, dtype=np.float64)  # pairwise
 
 
 def _head(buffer: Array, shape: tuple[int, ...]) -> Array:
@@ -249,8 +256,9 @@ def _fill(
         try:
             with np.errstate(invalid="raise"):
                 lines(_cast(logits, dtype), _cast(labels, dtype), *space)
-                if e.divisor is not None:
-                    space[1] *= 1.0 / e.divisor
+                for k, scale in enumerate(e.scales):
+                    if scale is not None:
+                        space[k] *= scale
             return
         except FloatingPointError:  # 0 * inf
             pass

@@ -5,6 +5,7 @@ The inputs come as they are, so that nothing is widened before it is saved for a
 derivative, nor more of it at a time than has to be.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,8 +16,7 @@ from ._arrays import Array
 class Evaluation(NamedTuple):
     """weights * formula per element, 0 where masked.
 
-    With `summed`, the first output is its sum over `axis`; with a `divisor`, the
-    second is divided by it.
+    With `summed`, the first output is its sum over `axis`, divided by `n`.
     """
 
     formula: Callable[..., Any]
@@ -24,7 +24,8 @@ class Evaluation(NamedTuple):
     dtypes: tuple[Any, ...]  # of the outputs
     summed: bool = False
     axis: tuple[int, ...] | None = None
-    divisor: int | None = None
+    n: int | None = None
+    scales: tuple[float | None, ...] = (None, None)  # what they are multiplied by
 
 
 def plainly(xp: Any, e: Evaluation) -> tuple[Any, ...]:
@@ -37,11 +38,16 @@ def with_sum(xp: Any, e: Evaluation, results: tuple[Array, ...]) -> tuple[Any, .
         return results
     first, *rest = results
     narrow = _arrays.is_narrow(e.arguments[0])
-    return _arrays.total(xp, first, e.axis, from_16_bits=narrow), *rest
+    total = _arrays.total(xp, first, e.axis, from_16_bits=narrow)
+    return total if e.n is None else mean_of(xp, total, e.n), *rest
+
+
+def mean_of(xp: Any, total: Array, n: int) -> Array:
+    return total / n if n != 0 else total * math.nan
 
 
 def per_element(xp: Any, e: Evaluation) -> tuple[Array, ...]:
-    """weights * formula, masked, divided and rounded; nothing is summed."""
+    """weights * formula, masked, scaled and rounded; nothing is summed."""
     logits, labels, weights, where, *parameters = e.arguments
     computing = _arrays.computing_dtype(xp, logits)
     labels, weights, where = (
@@ -59,20 +65,19 @@ def per_element(xp: Any, e: Evaluation) -> tuple[Array, ...]:
         # What is left out must not reach a derivative: 0 * NaN is NaN.
         return xp.where(where, argument, 0.5)
 
-    def finished(result: Array, divisor: int | None, dtype: Any) -> Array:
+    def finished(result: Array, dtype: Any, scale: float | None) -> Array:
         if weights is not None:
             result = result * xp.astype(masked(weights), computing, copy=False)
         if where is not None:
             result = xp.where(where, result, 0.0)
-        if divisor is not None:
-            result = result / divisor
+        if scale is not None:
+            result = result * scale
         return xp.astype(result, dtype, copy=False)
 
     inputs = map(masked, (logits, labels, *parameters))
-    results = with_rule(xp)(e.formula, xp, *inputs)
+    results = _with_rule(xp)(e.formula, xp, *inputs)
     results = results if isinstance(results, tuple) else (results,)
-    divisors = (None, e.divisor)
-    return tuple(map(finished, results, divisors, e.dtypes))
+    return tuple(map(finished, results, e.dtypes, e.scales))
 
 
 # ---- the formula alone -----------------------------------------------------------
@@ -90,15 +95,15 @@ def plain(formula: Callable[..., Any], xp: Any, logits: Any, *others: Any) -> An
     return formula(xp, *map(widened, (logits, *others)))
 
 
-def with_rule(xp: Any) -> Callable[..., Any]:
+def _with_rule(xp: Any) -> Callable[..., Any]:
     """`plain`, or what puts a derivative rule around it."""
     name = _arrays.library(xp)
     if name == "jax":
-        from . import _jax
+        from ._jax import with_rule as with_jax_rule
 
-        return _jax.with_rule
+        return with_jax_rule
     if name == "torch":
-        from . import _torch
+        from ._torch import with_rule as with_torch_rule
 
-        return _torch.with_rule
+        return with_torch_rule
     return plain

@@ -120,22 +120,21 @@ def quiet(xp: Any) -> contextlib.AbstractContextManager[Any]:
 def evaluate(p: Problem, formula: Callable[..., Any], outputs: int = 1) -> Any:
     """The outputs of a formula, weighed and masked: a tuple of them.
 
-    Where the problem reduces, the first is its sum, and the second, a slope, is
-    divided by N where the shapes tell it.
+    Where the problem reduces, the first is its sum, and the second, the slopes, of
+    the mean where the shapes tell N.
     """
     xp, logits = p.anchor.xp, p.anchor.array
     arguments = (logits, p.labels, p.weights, p.where, *p.parameters)
-    dtype = logits.dtype
     if p.reduction == "none":
-        e = Evaluation(formula, arguments, (dtype,) * outputs)
-    else:
-        wide = _arrays.computing_dtype(xp, logits)
-        dtypes: tuple[Any, ...] = (wide,)
-        divisor = None
-        if outputs == 2:
-            dtypes = (wide, wide if _divides_later(p) else dtype)
-            divisor = _count_from_shape(p)
-        e = Evaluation(formula, arguments, dtypes, True, p.axis, divisor)
+        e = Evaluation(formula, arguments, (logits.dtype,) * outputs)
+        return _evaluate.evaluate(xp, e)
+    wide = _arrays.computing_dtype(xp, logits)
+    n = _count_from_shape(p)
+    e = Evaluation(formula, arguments, (wide,), True, p.axis, n)
+    if outputs == 2:
+        dtypes = (wide, wide if _divides_later(p) else logits.dtype)
+        share = None if n is None else 1.0 / n if n != 0 else 0.0
+        e = e._replace(dtypes=dtypes, scales=(None, share))
     return _evaluate.evaluate(xp, e)
 
 
@@ -146,13 +145,8 @@ def _elementwise(
     if _arrays.library(xp) == "dask":
         from . import _dask
 
-        one = functools.partial(_as_tuple, function)
-        return _dask.blockwise(one, arguments, (dtype,))[0]
+        return _dask.elementwise(function, arguments, dtype)
     return function(xp, *arguments)
-
-
-def _as_tuple(function: Callable[..., Any], *arguments: Any) -> tuple[Any]:
-    return (function(*arguments),)
 
 
 # ---- reduction ------------------------------------------------------------------
@@ -171,7 +165,8 @@ def _count_from_shape(p: Problem) -> Any:
 
 
 def _divides_later(p: Problem) -> bool:
-    return p.reduction != "sum" and _count_from_shape(p) is None
+    """By an N that is counted or added up."""
+    return p.reduction not in ("none", "sum") and _count_from_shape(p) is None
 
 
 def _denominator(p: Problem, dtype: Any, keepdims: bool) -> Array:
@@ -201,18 +196,11 @@ def _spread(dtype: Any, xp: Any, logits: Array, weights: Any, where: Any) -> Arr
 
 
 def reduced(p: Problem, total: Array) -> Array:
-    """The reduction, of the sum; 16-bit logits stay in float32."""
-    if p.reduction in ("none", "sum"):
+    """The reduction, of the first output; 16-bit logits stay in float32."""
+    if not _divides_later(p):
         return total
-    xp, n = p.anchor.xp, _count_from_shape(p)
-    if n is not None:
-        return _elementwise(xp, _mean_of, (total, n), total.dtype)
     n = _denominator(p, total.dtype, keepdims=False)
-    return _elementwise(xp, _mean, (total, n), total.dtype)
-
-
-def _mean_of(xp: Any, total: Array, n: int) -> Array:
-    return total / n if n != 0 else total * math.nan
+    return _elementwise(p.anchor.xp, _mean, (total, n), total.dtype)
 
 
 def _mean(xp: Any, total: Array, n: Array) -> Array:
@@ -222,7 +210,7 @@ def _mean(xp: Any, total: Array, n: Array) -> Array:
 
 def gradient(p: Problem, slopes: Array) -> Array:
     """The derivative of `reduced` (of its sum, where it is an array) by the logits."""
-    if p.reduction == "none" or not _divides_later(p):
+    if not _divides_later(p):
         return slopes
     n, dtype = _denominator(p, slopes.dtype, keepdims=True), p.anchor.array.dtype
     share = functools.partial(_share, dtype)

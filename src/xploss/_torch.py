@@ -1,54 +1,158 @@
-"""PyTorch: the derivative rule of the loss, which saves nothing but its inputs.
+"""PyTorch: the derivative rule of the loss, and tensors in memory as NumPy's arrays.
 
-It has no `jvp`: with one, full-graph compilation refuses it and `jacfwd` of `jacfwd`
-is silently wrong.  Forward mode and functorch therefore take the plain formula, as do
-tensor subclasses.
+The rule saves nothing but its inputs.  It has no `jvp`: with one, full-graph
+compilation refuses it and `jacfwd` of `jacfwd` is silently wrong.  Forward mode and
+functorch therefore take the plain formula, as do tensor subclasses.
+
+Operation by operation PyTorch takes eight times as long as its own loss.  In eager
+mode, tensors on the CPU are therefore evaluated through views of their memory, by
+`_host.py`, on the calling thread.
 """
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import array_api_compat.numpy
+import numpy as np
 import torch
 from array_api_compat import torch as xp
 from torch.autograd import Function
 
-from . import _formula, _torch_private
-from ._plain import plain
+from . import _arrays, _formula, _host, _torch_private
+from ._plain import Evaluation, plain, plainly
+
+# Of tensors that NumPy has a view of; it has no bfloat16.
+FLOATS = {
+    torch.float16: np.float16, torch.float32: np.float32, torch.float64: np.float64
+}  # fmt: skip
+VIEWED = {*FLOATS, torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64}
+VIEWED |= {torch.int8, torch.int16, torch.int32, torch.int64}
 
 
-class _Value(Function):
-    """L(logits, labels, pos_weight), its slopes by the same formula."""
+# ---- tensors in memory -------------------------------------------------------------
 
-    generate_vmap_rule = True
+
+def _tensors(arguments: tuple[Any, ...]) -> list[Any]:
+    return [a for a in arguments if isinstance(a, torch.Tensor)]
+
+
+def _in_memory(tensors: list[Any]) -> bool:
+    """Whether NumPy can be shown them, and nobody has to be shown what is done."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or _torch_private.functorch_is_active()
+        or _torch_private.forward_mode_is_active()
+        or _torch_private.mode_is_active()
+    ) and all(map(_has_view, tensors))
+
+
+def _has_view(tensor: Any) -> bool:
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.is_cpu
+        and tensor.dtype in VIEWED
+        and not tensor.is_neg()
+    )
+
+
+def _by_views(e: Evaluation) -> tuple[Any, ...]:
+    """The outputs of tensors in memory; what is made for them is NumPy's memory."""
+    arguments = [
+        a.detach().numpy() if isinstance(a, torch.Tensor) else a for a in e.arguments
+    ]
+    views = e._replace(
+        arguments=tuple(arguments), dtypes=tuple([FLOATS[d] for d in e.dtypes])
+    )
+    with np.errstate(all="ignore"):
+        results = _host.evaluate(array_api_compat.numpy, views)
+    return tuple([torch.from_numpy(np.asarray(result)) for result in results])
+
+
+def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
+    """The outputs, by views where nothing is differentiated."""
+    tensors = _tensors(e.arguments)
+    if not _in_memory(tensors):
+        return plainly(xp, e)
+    if not _is_differentiated(tensors):
+        return _by_views(e)
+    logits, labels, weights, where, *parameters = e.arguments
+    if e.formula is _formula.value and e.summed and weights is where is e.axis is None:
+        n = 1 if e.n is None else e.n
+        return (_Loss.apply(logits, labels, *parameters, n),)
+    return plainly(xp, e)
+
+
+# ---- the rule ----------------------------------------------------------------------
+
+
+def _is_differentiated(tensors: list[Any]) -> bool:
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
+class _Loss(Function):
+    """L(logits, labels, pos_weight), or with a `count` its sum divided by it."""
 
     @staticmethod
-    def forward(logits: Any, labels: Any, pos_weight: Any, smoothing: float) -> Any:
-        formula = partial(_formula.value, smooth=_smooth())
-        return plain(formula, xp, logits, labels, pos_weight, smoothing)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        logits, labels, pos_weight, ctx.smoothing = inputs
+    def forward(
+        ctx: Any,
+        logits: Any,
+        labels: Any,
+        pos_weight: Any,
+        smoothing: float,
+        count: int | None,
+    ) -> Any:
+        ctx.smoothing, ctx.count = smoothing, count
         ctx.number = pos_weight if isinstance(pos_weight, float) else None
         saved = None if isinstance(pos_weight, float) else pos_weight
         ctx.save_for_backward(logits, labels, saved)
+        arguments = (logits, labels, None, None, pos_weight, smoothing)
+        dtype = _arrays.computing_dtype(xp, logits)
+        summed = count is not None  # which only what is in memory has
+        if summed or _in_memory(_tensors(arguments)):
+            e = Evaluation(_formula.value, arguments, (dtype,), summed, n=count)
+            return _by_views(e)[0]
+        value = partial(_formula.value, smooth=_smooth())
+        return plain(value, xp, logits, labels, pos_weight, smoothing)
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
         logits, labels, pos_weight = ctx.saved_tensors
         primals = (logits, labels, ctx.number if pos_weight is None else pos_weight)
-        slopes: tuple[Callable[..., Any], ...] = (
-            partial(_formula.slope, smooth=_smooth()),
-            _formula.label_slope,
-            _formula.pos_weight_slope,
-        )
-        gradients: list[Any] = [None] * 4
-        for k, formula in enumerate(slopes):
+        gradients: list[Any] = [None] * 5
+        for k, slope in enumerate(_SLOPES):
             if ctx.needs_input_grad[k]:
-                slope = plain(formula, xp, *primals, ctx.smoothing)
-                gradients[k] = upstream * slope
+                options = ctx.smoothing, ctx.count or 1
+                gradients[k] = _gradient(slope, primals, *options, upstream)
         return tuple(gradients)
+
+
+_SLOPES: tuple[Callable[..., Any], ...] = (
+    _formula.slope, _formula.label_slope, _formula.pos_weight_slope
+)  # fmt: skip
+
+
+def _gradient(
+    slope: Callable[..., Any],
+    primals: tuple[Any, ...],
+    smoothing: float,
+    count: int,
+    upstream: Any,
+) -> Any:
+    """upstream / count * slope, by views unless that is differentiated again."""
+    logits, labels, pos_weight = primals
+    arguments = (logits, labels, None, None, pos_weight, smoothing)
+    if not torch.is_grad_enabled() and _in_memory([*_tensors(arguments), upstream]):
+        number = upstream.ndim == 0 and not _torch_private.is_batched(upstream)
+        scale = upstream.item() / count if number else 1.0 / count
+        e = Evaluation(slope, arguments, (upstream.dtype,), scales=(scale,))
+        (slopes,) = _by_views(e)
+        return slopes if number else upstream * slopes
+    if slope is _formula.slope:
+        slope = partial(slope, smooth=_smooth())
+    slopes = plain(slope, xp, *primals, smoothing)
+    return upstream * slopes if count == 1 else upstream / count * slopes
 
 
 def _smooth() -> bool:
@@ -77,5 +181,5 @@ def with_rule(formula: Callable[..., Any], xp: Any, logits: Any, *others: Any) -
     """The loss of logits under its rule where that applies, else plainly."""
     tensors = [t for t in (logits, *others) if isinstance(t, torch.Tensor)]
     if formula is _formula.value and _rule_applies(tensors):
-        return _Value.apply(logits, *others)
+        return _Loss.apply(logits, *others, None)
     return plain(formula, xp, logits, *others)

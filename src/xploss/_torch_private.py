@@ -16,3 +16,19 @@ def functorch_is_active() -> bool:
 def forward_mode_is_active() -> bool:
     """Inside `torch.autograd.forward_ad.dual_level`, for which no public name tells."""
     return bool(forward_ad._current_level >= 0)
+
+
+def mode_is_active() -> bool:
+    """Under a `TorchDispatchMode`, `FakeTensorMode` or a tracer: it must see each call.
+
+    No public name tells.
+    """
+    return bool(torch._C._len_torch_dispatch_stack() > 0)
+
+
+def is_batched(tensor: torch.Tensor) -> bool:
+    """One of several at once, as `torch.autograd.grad(is_grads_batched=True)` has them.
+
+    No public name tells, and `functorch_is_active` does not within `backward`.
+    """
+    return bool(torch._C._functorch.is_batchedtensor(tensor))

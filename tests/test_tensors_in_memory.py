@@ -1,0 +1,184 @@
+"""Tensors on the CPU, which NumPy is shown in eager mode: when, and when not."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+import xploss
+
+pytestmark = pytest.mark.library("torch")
+torch = pytest.importorskip("torch")
+
+cross_entropy = xploss.sigmoid_cross_entropy
+per_element = partial(cross_entropy, reduction="none")
+X = torch.tensor([[-3.0, 0.5, 20.0], [0.0, -0.25, 2.0]])
+Y = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.25, 0.0]])
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """How often NumPy was shown tensors."""
+    from xploss import _torch
+
+    calls, by_views = [], _torch._by_views
+
+    def counted(e):
+        calls.append(e)
+        return by_views(e)
+
+    monkeypatch.setattr(_torch, "_by_views", counted)
+    return calls
+
+
+def plainly(function, *arguments):
+    """What PyTorch's own operations give; a subclass is not shown to NumPy."""
+
+    class Subclass(torch.Tensor):
+        pass
+
+    with torch.no_grad():
+        return function(*(a.as_subclass(Subclass) for a in arguments))
+
+
+def close(result, right):
+    np.testing.assert_array_max_ulp(result.detach().numpy(), right.numpy(), 4)
+
+
+VIEWED = {
+    "per element": (per_element, X, Y),
+    "mean": (cross_entropy, X, Y),
+    "along an axis": (partial(cross_entropy, axis=0), X, Y),
+    "float16": (cross_entropy, X.half(), Y.half()),
+    "float64": (cross_entropy, X.double(), Y.double()),
+    "whole labels": (cross_entropy, X, (Y > 0.5).int()),
+    "boolean labels": (cross_entropy, X, Y > 0.5),
+    "pos_weight": (partial(cross_entropy, pos_weight=torch.tensor([1.0, 2, 3])), X, Y),
+    "where": (partial(cross_entropy, where=X > 0), X, Y),
+    "focal": (xploss.sigmoid_focal_loss, X, Y),
+    "transposed": (per_element, X.T, Y.T),
+    "every other": (per_element, X[:, ::2], Y[:, ::2]),
+    "0-d": (cross_entropy, X[0, 0], Y[0, 0]),
+    "empty": (partial(cross_entropy, reduction="sum"), X[:0], Y[:0]),
+    "a parameter": (cross_entropy, torch.nn.Parameter(X), Y),
+}
+
+
+@pytest.mark.parametrize("name", VIEWED)
+def test_shown_to_numpy(name, shown):
+    function, *arguments = VIEWED[name]
+    result = function(*arguments)
+    right = plainly(function, *arguments)
+    assert len(shown) == 1
+    assert type(result) is torch.Tensor
+    assert (result.dtype, result.shape) == (right.dtype, right.shape)
+    close(result, right)
+
+
+def test_step_is_two_looks(shown):
+    x = X.clone().requires_grad_()
+    cross_entropy(x, Y).backward()
+    assert len(shown) == 2
+    close(x.grad, plainly(xploss.value_and_grad(cross_entropy), X, Y)[1])
+
+
+@pytest.mark.parametrize("reduced", [True, False])
+def test_every_gradient(reduced, shown):
+    def gradients(watched):
+        columns = torch.tensor([[1.0, 2.0, 0.5]])
+        inputs = [t.double().requires_grad_() for t in (X, Y, columns)]
+        x, y, w = inputs
+        loss = cross_entropy if reduced else per_element
+        value = loss(x, y, pos_weight=w, label_smoothing=0.1)
+        total = value if reduced else (value * X).sum()
+        return torch.autograd.grad(total, inputs, create_graph=watched)
+
+    for by_views, plain in zip(gradients(False), gradients(True), strict=True):
+        assert plain.requires_grad
+        torch.testing.assert_close(by_views, plain.detach(), rtol=1e-12, atol=0)
+    assert shown
+
+
+def test_gradient_of_a_weighed_mean_and_again():
+    """What is retained is no part of what was returned."""
+    x = X.double().requires_grad_()
+    mean = cross_entropy(x, Y.double())
+    (once,) = torch.autograd.grad(2.5 * mean, x, retain_graph=True)
+    once.mul_(0.0)
+    (twice,) = torch.autograd.grad(2.5 * mean, x)
+    _, exact = xploss.value_and_grad(cross_entropy)(X.double(), Y.double())
+    close(twice, 2.5 * exact)
+
+
+def test_infinite_upstream():
+    x = X.clone().requires_grad_()
+    (cross_entropy(x, Y) * torch.inf).backward()
+    assert torch.isinf(x.grad).all()
+
+
+def test_inputs_are_left_alone():
+    x, y = X.clone(), Y.clone()
+    xploss.value_and_grad(cross_entropy)(x, y)
+    x.requires_grad_()
+    cross_entropy(x, y).backward()
+    assert torch.equal(x.detach(), X)
+    assert torch.equal(y, Y)
+
+
+def test_written_afterwards_is_noticed():
+    """As with PyTorch's own: a saved tensor that was changed in place is an error."""
+    x, y = X.clone().requires_grad_(), Y.clone()
+    mean = cross_entropy(x, y)
+    y.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        mean.backward()
+
+
+# ---- when not ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param((X.bfloat16(), Y.bfloat16()), id="bfloat16"),
+        pytest.param((X, Y.bfloat16()), id="bfloat16 labels"),
+        pytest.param((X.to("meta"), Y.to("meta")), id="meta"),
+        pytest.param((torch.complex(X, X).conj().imag, Y), id="negated in passing"),
+    ],
+)
+def test_not_shown(arguments, shown):
+    result = per_element(*arguments)
+    assert not shown
+    assert result.dtype == arguments[0].dtype
+    if not result.is_meta:
+        exact = per_element(arguments[0].double(), arguments[1].double())
+        torch.testing.assert_close(result.double(), exact, rtol=1e-2, atol=0)
+
+
+def test_modes_see_every_operation(shown):
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FakeTensorMode():
+        assert cross_entropy(torch.empty(5), torch.empty(5)).shape == ()
+    with FlopCounterMode(display=False):
+        cross_entropy(X, Y)
+    graph = make_fx(lambda x, y: cross_entropy(x, y))(X, Y)
+    torch.testing.assert_close(graph(-X, Y), cross_entropy(-X, Y))
+    assert len(shown) == 1  # the last call
+
+
+@pytest.mark.filterwarnings("ignore")  # it is deprecated
+def test_traced_program_is_no_constant():
+    traced = torch.jit.trace(
+        lambda x, y: cross_entropy(x, y), (X, Y), check_trace=False
+    )
+    torch.testing.assert_close(traced(-X, Y), cross_entropy(-X, Y))
+
+
+def test_default_device_is_no_matter():
+    with torch.device("meta"):
+        result = cross_entropy(X, Y)
+    assert result.device.type == "cpu"
+    close(result, plainly(cross_entropy, X, Y))
