@@ -122,6 +122,13 @@ def build(session: nox.Session) -> None:
     session.run("pytest", "--backend=numpy")
 
 
+@nox.session(tags=["all"])
+def bench(session: nox.Session) -> None:
+    """Every peer beside ours; under `-t all` a smoke run. `nox -s bench -- --whole`."""
+    install(session, "compat", "bench")
+    session.run("python", "benchmarks/bench.py", *session.posargs)
+
+
 @nox.session(venv_backend="none", tags=["all"])
 def gpu(session: nox.Session) -> None:
     """PyTorch and CuPy on a GPU, with what is installed in this environment."""

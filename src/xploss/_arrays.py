@@ -11,7 +11,6 @@ import sys
 from typing import Any, NamedTuple
 
 import array_api_compat
-import array_api_compat.numpy
 import numpy as np
 
 Array = Any  # an array of any library
@@ -71,19 +70,23 @@ def _instead_of(argument: Any) -> str | None:
 def namespace(name: str, argument: Any) -> Any:
     """The array-API namespace of an argument, or a TypeError that says what to pass."""
     if type(argument) is np.ndarray:
-        return array_api_compat.numpy
+        return np
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(argument, torch.Tensor):
         if argument.layout is not torch.strided or argument.is_nested:
             raise TypeError(f"`{name}` is a {kind(argument)}: {_instead_of(argument)}")
         # array_api_compat finds out through lru_cache, of which torch.compile warns:
         # https://github.com/pytorch/pytorch/issues/152994
-        from array_api_compat import torch as torch_namespace
+        import array_api_compat.torch as torch_namespace
 
         return torch_namespace
     instead = _instead_of(argument) or _instead_of(getattr(argument, "_meta", None))
     if instead is not None:
         raise TypeError(f"`{name}` is a {kind(argument)}: {instead}")
+    if isinstance(argument, np.ndarray | np.generic):
+        # NumPy 2 is an array-API namespace; that of array_api_compat imports all of
+        # NumPy, its Fortran compiler too, and takes 0.1 s.
+        return np
     if not array_api_compat.is_array_api_obj(argument):
         raise TypeError(
             f"`{name}` must be an array of NumPy, PyTorch, JAX, CuPy, Dask or another "
@@ -168,9 +171,10 @@ def _fits(shape: tuple[Any, ...], onto: tuple[Any, ...]) -> bool:
 
 
 def count(shape: tuple[Any, ...], axis: tuple[int, ...] | None) -> Any:
-    """How many elements a reduction takes into one; nan where Dask does not know."""
+    """How many elements a reduction takes into one; None where Dask does not know."""
     # A list, since torch.compile cannot trace `prod` of a generator.
-    return math.prod(shape if axis is None else [shape[k] for k in axis])
+    n = math.prod(shape if axis is None else [shape[k] for k in axis])
+    return None if isinstance(n, float) else n
 
 
 # ---- arguments beside the logits ---------------------------------------------------

@@ -28,6 +28,7 @@ class Problem(NamedTuple):
     where: Any
     axis: tuple[int, ...] | None
     reduction: str
+    n: int | None  # what a sum is divided by, where shapes alone tell it
 
 
 # ---- options --------------------------------------------------------------------
@@ -95,15 +96,21 @@ def problem(
     axis: Any = None,
     reduction: Any = "none",
 ) -> Problem:
+    reduction = check_reduction(reduction, axis)
+    axis = check_axis(axis, len(anchor.shape))
+    weights, where = anchor.weights(weights), anchor.mask(where)
+    counted = reduction == "weighted_mean" and weights is not None
+    counted = counted or reduction in ("none", "sum") or where is not None
     return Problem(
         anchor=anchor,
         formulas=formulas,
         labels=anchor.labels(labels),
         parameters=parameters,
-        weights=anchor.weights(weights),
-        where=anchor.mask(where),
-        reduction=check_reduction(reduction, axis),
-        axis=check_axis(axis, len(anchor.shape)),
+        weights=weights,
+        where=where,
+        axis=axis,
+        reduction=reduction,
+        n=None if counted else _arrays.count(anchor.shape, axis),
     )
 
 
@@ -129,11 +136,10 @@ def evaluate(p: Problem, formula: Callable[..., Any], outputs: int = 1) -> Any:
         e = Evaluation(formula, arguments, (logits.dtype,) * outputs)
         return _evaluate.evaluate(xp, e)
     wide = _arrays.computing_dtype(xp, logits)
-    n = _count_from_shape(p)
-    e = Evaluation(formula, arguments, (wide,), True, p.axis, n)
+    e = Evaluation(formula, arguments, (wide,), True, p.axis, p.n)
     if outputs == 2:
         dtypes = (wide, wide if _divides_later(p) else logits.dtype)
-        share = None if n is None else 1.0 / n if n != 0 else 0.0
+        share = None if p.n is None else 1.0 / p.n if p.n != 0 else 0.0
         e = e._replace(dtypes=dtypes, scales=(None, share))
     return _evaluate.evaluate(xp, e)
 
@@ -152,27 +158,15 @@ def _elementwise(
 # ---- reduction ------------------------------------------------------------------
 
 
-def _divides_by_weights(p: Problem) -> bool:
-    return p.reduction == "weighted_mean" and p.weights is not None
-
-
-def _count_from_shape(p: Problem) -> Any:
-    """N where shapes alone tell it, else None; of a mean."""
-    if p.reduction == "sum" or p.where is not None or _divides_by_weights(p):
-        return None
-    n = _arrays.count(p.anchor.shape, p.axis)
-    return None if isinstance(n, float) else n  # nan: Dask does not know a size
-
-
 def _divides_later(p: Problem) -> bool:
     """By an N that is counted or added up."""
-    return p.reduction not in ("none", "sum") and _count_from_shape(p) is None
+    return p.n is None and p.reduction not in ("none", "sum")
 
 
 def _denominator(p: Problem, dtype: Any, keepdims: bool) -> Array:
     """N after broadcasting, or the sum of the weights."""
     xp, logits = p.anchor.xp, p.anchor.array
-    if _divides_by_weights(p):
+    if p.reduction == "weighted_mean" and p.weights is not None:
         spread = functools.partial(_spread, dtype)
         shares = _elementwise(xp, spread, (logits, p.weights, p.where), dtype)
         return _arrays.total(xp, shares, p.axis, keepdims)
