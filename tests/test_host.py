@@ -73,27 +73,37 @@ def test_every_line_is_tested():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_an_infinity_is_the_formulas_in_its_block_alone(dtype, monkeypatch):
+def test_costless_infinities_alone_are_the_formulas(dtype, monkeypatch):
     rng = np.random.default_rng(3)
     n = 3 * _host.BLOCK // np.dtype(dtype).itemsize
     logits = rng.normal(size=n).astype(dtype)
     labels = (rng.random(n) < 0.5).astype(dtype)
-    middle = slice(n // 3, 2 * (n // 3))
-    logits[n // 2], labels[n // 2] = np.inf, 1
-    sizes = []
+    places = [5, n // 2, n // 2 + 1, n - 1]
+    logits[places], labels[places] = [np.inf, -np.inf, np.inf, np.nan], [1, 0, 0, 1]
+    asked = []
 
-    def counted(xp, e):
-        sizes.append(e.arguments[0].size)
+    def watched(xp, e):
+        asked.extend(e.arguments[0].tolist())
         return _plain.per_element(xp, e)
 
-    monkeypatch.setattr(_host, "per_element", counted)
-    (losses,) = whole(_formula.value, logits, labels)
+    monkeypatch.setattr(_host, "per_element", watched)
     result = cross_entropy(logits, labels, reduction="none")
-    assert sizes == [n // 3]
-    np.testing.assert_array_equal(result[middle], losses[middle])
-    np.testing.assert_array_max_ulp(result, losses, 2)
-    mean = cross_entropy(logits, labels)
-    np.testing.assert_array_max_ulp(mean, losses.mean(dtype="longdouble"), 4, dtype)
+    assert asked == [np.inf, -np.inf]
+    np.testing.assert_array_equal(result[places], [0, 0, np.inf, np.nan])
+    right = whole(_formula.value, logits, labels)[0]
+    rest = np.delete(np.arange(n), places)
+    np.testing.assert_array_max_ulp(result[rest], right[rest], 2)
+    mean = cross_entropy(logits[rest], labels[rest])
+    exact = right[rest].mean(dtype="longdouble")
+    np.testing.assert_array_max_ulp(mean, exact, 4, dtype)
+
+
+def test_certain_answers():
+    """As a sigmoid in float32 gives them: p is 1, and so is the label."""
+    probs = np.array([1.0, 0.5, 0.0, 1.0], "float32")
+    labels = np.array([1.0, 1.0, 0.0, 0.0], "float32")
+    losses = xploss.binary_cross_entropy(probs, labels, reduction="none")
+    np.testing.assert_array_equal(losses, np.float32([0, np.log(2), 0, np.inf]))
 
 
 # ---- blocks ------------------------------------------------------------------------

@@ -327,13 +327,6 @@ def total(
     return xp.astype(result, values.dtype, copy=False)
 
 
-def count_true(xp: Any, values: Array, axis: Any, keepdims: bool) -> Array:
-    if library(xp) == "dask":
-        # array_api_compat keeps the axes by a reshape, for which Dask needs all sizes.
-        return values.sum(axis=axis, keepdims=keepdims)
-    return xp.count_nonzero(values, axis=axis, keepdims=keepdims)
-
-
 def _drifts(xp: Any, values: Array) -> bool:
     """Whether the library's own sum does: by 43,000 ulp in a million elements on NumPy.
 

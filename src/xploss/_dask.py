@@ -116,7 +116,7 @@ def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
     results = blockwise(partial(_evaluated, block), e.arguments, e.dtypes)
     if not e.summed:
         return results
-    first = total(results[0], e.axis, keepdims=False)
+    first = total(results[0], e.axis, e.keepdims and e.axis is not None)
     if e.n is not None:
         first = elementwise(mean_of, (first, e.n), first.dtype)
     return first, *results[1:]

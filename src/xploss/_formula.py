@@ -169,6 +169,11 @@ def pos_weight_slope(
     return pos * value(xp, reach, xp.ones_like(logits), None, 0.0)
 
 
+def one(xp: Any, logits: Array, labels: Array) -> Array:
+    """What a mean divides by, weighed and summed as the loss is."""
+    return xp.ones_like(logits)
+
+
 def value_and_slope(
     xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: float
 ) -> tuple[Array, Array]:

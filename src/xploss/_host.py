@@ -6,11 +6,12 @@ of `_formula.py` for calls without options, held to it by a test; with options t
 formula itself is applied, block by block.
 
 Infinite logits are not looked for: where one meets no mass, 0 * inf is an invalid
-operation, of which the processor tells, and the block is done again by the formula.
+operation, of which the processor tells, and what is NaN is done again by the formula.
 """
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,15 @@ from . import _arrays, _formula
 from ._arrays import Array
 from ._plain import Evaluation, per_element, plainly
 
+# What `out` may be given for; another subclass of arrays has arithmetic of its own.
+OWN_TYPES = (np.ndarray, np.memmap)
+
 # Bytes a block of one array: a few of these stay in a cache of 1 or 2 MiB, and the
 # calls of the ufuncs hardly show.  Half and twice as many are slower.
 BLOCK = 1 << 18
 
+
+Lines = Callable[..., None]
 
 # ---- the formulas, in place ----------------------------------------------------------
 #
@@ -82,7 +88,7 @@ def _probability_value(
     np.subtract(0.0, value, out=value)
 
 
-IN_PLACE: dict[Callable[..., Any], Callable[..., None]] = {
+IN_PLACE: dict[Callable[..., Any], Lines] = {
     _formula.value: _value,
     _formula.slope: _slope,
     _formula.value_and_slope: _value_and_slope,
@@ -137,76 +143,100 @@ def _is_spread(argument: Any) -> bool:
     return isinstance(argument, np.ndarray) and argument.ndim > 0
 
 
-def _block(argument: Any, slices: Slices) -> Any:
-    """Of an array, whole along its axes of size 1; a number as it is."""
-    if not slices or not _is_spread(argument):
-        return argument
-    sizes = zip(argument.shape, slices, strict=False)
-    return argument[tuple(slice(None) if n == 1 else along for n, along in sizes)]
+def _block(array: Array, slices: Slices) -> Array:
+    """Of an array, whole along its axes of size 1."""
+    if 1 not in array.shape:
+        return array[slices]
+    sizes = zip(array.shape, slices, strict=False)
+    return array[tuple(slice(None) if n == 1 else along for n, along in sizes)]
 
 
 # ---- evaluation ----------------------------------------------------------------------
 
 
+class _Invalid:
+    """Whether an operation was, as 0 * inf is; `numpy.errstate` calls it."""
+
+    seen = False
+
+    def __call__(self, kind: str, flag: int) -> None:
+        self.seen = True
+
+
 def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
     """The outputs; of a sum, no array of what is added is made."""
-    logits = e.arguments[0]
-    if not logits.ndim or not logits.size:
+    logits, invalid = e.arguments[0], _Invalid()
+    if not logits.ndim or not logits.size or type(logits) not in OWN_TYPES:
         return plainly(xp, e)
     in_order = _in_order if logits.flags.c_contiguous else _in_memory_order
-    made, total = in_order(xp, e)
-    if not e.summed:
-        return tuple(made)
-    total = total if e.n is None else total / e.n
-    if e.axis is None:
-        return e.dtypes[0](total), *made
-    return total.squeeze(e.axis).astype(e.dtypes[0])[()], *made
+    with np.errstate(all="ignore", invalid="call", call=invalid):
+        made, total = in_order(xp, e, invalid)
+        if not e.summed:
+            return tuple(made)
+        total = total if e.n is None else total / e.n
+        if e.axis is None:
+            return e.dtypes[0](total), *made
+        total = total if e.keepdims else total.squeeze(e.axis)
+        return total.astype(e.dtypes[0])[()], *made
 
 
-def _in_memory_order(xp: Any, e: Evaluation) -> tuple[list[Array], Any]:
+def _in_memory_order(
+    xp: Any, e: Evaluation, invalid: _Invalid
+) -> tuple[list[Array], Any]:
     """Along the axes as they lie in memory; the results are laid out alike."""
     strides = e.arguments[0].strides
     order = tuple(sorted(range(len(strides)), key=lambda k: -abs(strides[k])))
     arguments = tuple(a.transpose(order) if _is_spread(a) else a for a in e.arguments)
     axis = e.axis and tuple(order.index(k) for k in e.axis)
-    made, total = _in_order(xp, e._replace(arguments=arguments, axis=axis))
+    made, total = _in_order(xp, e._replace(arguments=arguments, axis=axis), invalid)
     back = tuple(order.index(k) for k in range(len(order)))
     total = total if axis is None else total.transpose(back)
     return [array.transpose(back) for array in made], total
 
 
-def _in_order(xp: Any, e: Evaluation) -> tuple[list[Array], Any]:
+def _in_order(xp: Any, e: Evaluation, invalid: _Invalid) -> tuple[list[Array], Any]:
     """The outputs per element, and the sum, which keeps its axes, as of size 1."""
     logits, lines = e.arguments[0], _lines(e)
     computing = np.dtype(_arrays.computing_dtype(xp, logits))
     # The formula itself makes twenty arrays of a block's size and more.
     most = (BLOCK if lines else BLOCK // 2) // computing.itemsize
-    if logits.size <= most:
-        buffers = _buffers(e, logits.shape, computing)
-        _fill(xp, e, lines, e.arguments, buffers)
-        made = [
-            buffers[k].astype(e.dtypes[k], copy=False)
-            for k in range(e.summed, len(e.dtypes))
-        ]
-        return made, _sum(xp, e, buffers[0])
-    made = [np.empty(logits.shape, dtype) for dtype in e.dtypes[e.summed :]]
-    total: Any = np.zeros(_kept(logits.shape, e.axis), np.longdouble)
-    buffers = []
-    for slices in _slices(logits.shape, most):
-        arguments = tuple(_block(a, slices) for a in e.arguments)
-        shape = arguments[0].shape
-        buffers = buffers or _buffers(e, shape, computing)
-        space = [_head(buffer, shape) for buffer in buffers]
-        # Written to their places at once, unless they are rounded first.
-        places = [_block(array, slices) for array in made]
-        for k, place in enumerate(places, e.summed):
-            space[k] = place if place.dtype == computing else space[k]
-        _fill(xp, e, lines, arguments, space)
-        for place, result in zip(places, space[e.summed :], strict=False):
-            if place is not result:
-                place[...] = result
+    fill = _by_formula if lines is None else partial(_by_lines, lines, invalid)
+    if logits.size > most:
+        return _by_blocks(xp, e, fill, computing, most)
+    space = _buffers(e, logits.shape, computing)
+    fill(xp, e, e.arguments, space)
+    outputs = range(e.summed, len(e.dtypes))
+    made = [space[k].astype(e.dtypes[k], copy=False) for k in outputs]
+    return made, _sum(xp, e, space[0])
+
+
+def _by_blocks(
+    xp: Any, e: Evaluation, fill: Callable[..., None], computing: Any, most: int
+) -> tuple[list[Array], Any]:
+    shape = e.arguments[0].shape
+    spread = [k for k, a in enumerate(e.arguments) if _is_spread(a)]
+    made = [np.empty(shape, dtype) for dtype in e.dtypes[e.summed :]]
+    # What has to be rounded is not written to its place at once.
+    direct = [array.dtype == computing for array in made]
+    total: Any = np.zeros(_kept(shape, e.axis), np.longdouble)
+    arguments = list(e.arguments)
+    buffers: list[Array] = []
+    for slices in _slices(shape, most):
+        for k in spread:
+            arguments[k] = _block(e.arguments[k], slices)
+        block = arguments[0].shape
+        if not buffers or buffers[0].shape != block:  # the first, and maybe the last
+            buffers = _buffers(e, block, computing)
+        places, space = [array[slices] for array in made], buffers.copy()
+        for k, place in enumerate(places):
+            if direct[k]:
+                space[e.summed + k] = place
+        fill(xp, e, arguments, space)
+        for k, place in enumerate(places):
+            if not direct[k]:
+                place[...] = space[e.summed + k]
         if e.summed:
-            part = _block(total, slices)
+            part = total if e.axis is None else _block(total, slices)
             np.add(part, _sum(xp, e, space[0]), out=part)
     return made, total
 
@@ -216,6 +246,13 @@ def _buffers(e: Evaluation, shape: tuple[int, ...], dtype: Any) -> list[Array]:
     one, other = np.empty(shape, dtype), np.empty(shape, dtype)
     first = one if e.summed else np.empty(shape, dtype)
     return [first, *(np.empty(shape, dtype) for _ in e.dtypes[1:]), one, other]
+
+
+def _kept(shape: tuple[int, ...], axis: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The shape of a sum over `axis`."""
+    if axis is None:
+        return ()
+    return tuple(1 if k in axis else n for k, n in enumerate(shape))
 
 
 def _sum(xp: Any, e: Evaluation, values: Array) -> Any:
@@ -230,44 +267,45 @@ def _sum(xp: Any, e: Evaluation, values: Array) -> Any:
     return np.add.reduce(values, dtype=np.float64)  # pairwise
 
 
-def _head(buffer: Array, shape: tuple[int, ...]) -> Array:
-    """As much of it as a last block needs."""
-    return buffer if buffer.shape == shape else buffer[tuple(map(slice, shape))]
+# ---- one block of each output, into the first arrays of `space` ----------------------
 
 
-def _kept(shape: tuple[int, ...], axis: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The shape of a sum over `axis`."""
-    if axis is None:
-        return ()
-    return tuple(1 if k in axis else n for k, n in enumerate(shape))
-
-
-def _fill(
-    xp: Any,
-    e: Evaluation,
-    lines: Callable[..., None] | None,
-    arguments: tuple[Any, ...],
-    space: list[Array],
-) -> None:
-    """One block of each output, into the first arrays of `space`."""
-    dtype = space[0].dtype
-    if lines is not None:
-        logits, labels, *_ = arguments
-        try:
-            with np.errstate(invalid="raise"):
-                lines(_cast(logits, dtype), _cast(labels, dtype), *space)
-                for k, scale in enumerate(e.scales):
-                    if scale is not None:
-                        space[k] *= scale
-            return
-        except FloatingPointError:  # 0 * inf
-            pass
-    block = e._replace(arguments=arguments, dtypes=(dtype,) * len(e.dtypes))
-    for result, answer in zip(space, per_element(xp, block), strict=False):
+def _by_formula(xp: Any, e: Evaluation, arguments: Any, space: list[Array]) -> None:
+    for result, answer in zip(space, _answers(xp, e, arguments, space), strict=False):
         result[...] = answer
 
 
-def _lines(e: Evaluation) -> Callable[..., None] | None:
+def _answers(
+    xp: Any, e: Evaluation, arguments: Any, space: list[Array]
+) -> tuple[Array, ...]:
+    dtypes = (space[0].dtype,) * len(e.dtypes)
+    return per_element(xp, e._replace(arguments=tuple(arguments), dtypes=dtypes))
+
+
+def _by_lines(
+    lines: Lines,
+    invalid: _Invalid,
+    xp: Any,
+    e: Evaluation,
+    arguments: Any,
+    space: list[Array],
+) -> None:
+    logits, labels, *options = arguments
+    dtype = space[0].dtype
+    lines(_cast(logits, dtype), _cast(labels, dtype), *space)
+    for k, scale in enumerate(e.scales):
+        if scale is not None:
+            space[k] *= scale
+    if invalid.seen:
+        invalid.seen = False
+        wrong = np.isnan(space[0])
+        first, second = (a if _is_number(a) else a[wrong] for a in (logits, labels))
+        answers = _answers(xp, e, (first, second, *options), space)
+        for result, answer in zip(space, answers, strict=False):
+            result[wrong] = answer
+
+
+def _lines(e: Evaluation) -> Lines | None:
     """What does the formula in place, of a call without options."""
     if e.formula not in IN_PLACE:
         return None
@@ -276,6 +314,9 @@ def _lines(e: Evaluation) -> Callable[..., None] | None:
     return IN_PLACE[e.formula] if ordinary else None
 
 
+def _is_number(argument: Any) -> bool:
+    return isinstance(argument, float)
+
+
 def _cast(argument: Any, dtype: Any) -> Any:
-    is_number = isinstance(argument, float)
-    return argument if is_number else argument.astype(dtype, copy=False)
+    return argument if _is_number(argument) else argument.astype(dtype, copy=False)

@@ -25,6 +25,7 @@ class Evaluation(NamedTuple):
     summed: bool = False
     axis: tuple[int, ...] | None = None
     n: int | None = None
+    keepdims: bool = False  # of a sum along axes
     scales: tuple[float | None, ...] = (None, None)  # what they are multiplied by
 
 
@@ -38,7 +39,8 @@ def with_sum(xp: Any, e: Evaluation, results: tuple[Array, ...]) -> tuple[Any, .
         return results
     first, *rest = results
     narrow = _arrays.is_narrow(e.arguments[0])
-    total = _arrays.total(xp, first, e.axis, from_16_bits=narrow)
+    keepdims = e.keepdims and e.axis is not None
+    total = _arrays.total(xp, first, e.axis, keepdims, from_16_bits=narrow)
     return total if e.n is None else mean_of(xp, total, e.n), *rest
 
 

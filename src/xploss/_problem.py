@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _arrays, _evaluate
+from . import _arrays, _evaluate, _formula
 from ._arrays import Anchor, Array
 from ._plain import Evaluation
 
@@ -163,37 +163,21 @@ def _divides_later(p: Problem) -> bool:
     return p.n is None and p.reduction not in ("none", "sum")
 
 
-def _denominator(p: Problem, dtype: Any, keepdims: bool) -> Array:
-    """N after broadcasting, or the sum of the weights."""
+def _denominator(p: Problem, keepdims: bool) -> Array:
+    """N after broadcasting, or the sum of the weights: 1 in the place of the loss."""
     xp, logits = p.anchor.xp, p.anchor.array
-    if p.reduction == "weighted_mean" and p.weights is not None:
-        spread = functools.partial(_spread, dtype)
-        shares = _elementwise(xp, spread, (logits, p.weights, p.where), dtype)
-        return _arrays.total(xp, shares, p.axis, keepdims)
-    counted = _elementwise(xp, _counted, (logits, p.where), xp.bool)
-    return xp.astype(_arrays.count_true(xp, counted, p.axis, keepdims), dtype)
-
-
-def _counted(xp: Any, logits: Array, where: Any) -> Array:
-    counted = xp.ones_like(logits, dtype=xp.bool)
-    return counted if where is None else counted & where
-
-
-def _spread(dtype: Any, xp: Any, logits: Array, weights: Any, where: Any) -> Array:
-    """The weights of the logits' shape, and not a view that repeats them.
-
-    NumPy and PyTorch add up such a view one by one.
-    """
-    weights, where = (_arrays.beside(xp, logits, a) for a in (weights, where))
-    shares = xp.ones_like(logits, dtype=dtype) * xp.astype(weights, dtype, copy=False)
-    return shares if where is None else xp.where(where, shares, 0.0)
+    weights = p.weights if p.reduction == "weighted_mean" else None
+    dtype = _arrays.computing_dtype(xp, logits)
+    arguments = (logits, 0.0, weights, p.where)
+    e = Evaluation(_formula.one, arguments, (dtype,), True, p.axis, keepdims=keepdims)
+    return _evaluate.evaluate(xp, e)[0]
 
 
 def reduced(p: Problem, total: Array) -> Array:
     """The reduction, of the first output; 16-bit logits stay in float32."""
     if not _divides_later(p):
         return total
-    n = _denominator(p, total.dtype, keepdims=False)
+    n = _denominator(p, keepdims=False)
     return _elementwise(p.anchor.xp, _mean, (total, n), total.dtype)
 
 
@@ -206,7 +190,7 @@ def gradient(p: Problem, slopes: Array) -> Array:
     """The derivative of `reduced` (of its sum, where it is an array) by the logits."""
     if not _divides_later(p):
         return slopes
-    n, dtype = _denominator(p, slopes.dtype, keepdims=True), p.anchor.array.dtype
+    n, dtype = _denominator(p, keepdims=True), p.anchor.array.dtype
     share = functools.partial(_share, dtype)
     return _elementwise(p.anchor.xp, share, (slopes, n), dtype)
 
