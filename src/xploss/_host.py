@@ -166,10 +166,10 @@ class _Invalid:
 def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
     """The outputs; of a sum, no array of what is added is made."""
     logits, invalid = e.arguments[0], _Invalid()
-    if not logits.ndim or not logits.size or type(logits) not in OWN_TYPES:
-        return plainly(xp, e)
-    in_order = _in_order if logits.flags.c_contiguous else _in_memory_order
     with np.errstate(all="ignore", invalid="call", call=invalid):
+        if not logits.ndim or not logits.size or type(logits) not in OWN_TYPES:
+            return plainly(xp, e)
+        in_order = _in_order if logits.flags.c_contiguous else _in_memory_order
         made, total = in_order(xp, e, invalid)
         if not e.summed:
             return tuple(made)

@@ -166,6 +166,8 @@ def _divides_later(p: Problem) -> bool:
 def _denominator(p: Problem, keepdims: bool) -> Array:
     """N after broadcasting, or the sum of the weights: 1 in the place of the loss."""
     xp, logits = p.anchor.xp, p.anchor.array
+    if _arrays.library(xp) == "torch":
+        logits = logits.detach()  # which is not what N depends on
     weights = p.weights if p.reduction == "weighted_mean" else None
     dtype = _arrays.computing_dtype(xp, logits)
     arguments = (logits, 0.0, weights, p.where)

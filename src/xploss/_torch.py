@@ -21,12 +21,12 @@ from torch.autograd import Function
 from . import _arrays, _formula, _host, _torch_private
 from ._plain import Evaluation, plain, plainly
 
-# Of tensors that NumPy has a view of; it has no bfloat16.
-FLOATS = {
-    torch.float16: np.float16, torch.float32: np.float32, torch.float64: np.float64
+NARROW = {torch.float16, torch.bfloat16}
+VIEWED = {
+    *NARROW, torch.float32, torch.float64, torch.bool,
+    torch.int8, torch.int16, torch.int32, torch.int64,
+    torch.uint8, torch.uint16, torch.uint32, torch.uint64,
 }  # fmt: skip
-VIEWED = {*FLOATS, torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64}
-VIEWED |= {torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 # ---- tensors in memory -------------------------------------------------------------
@@ -56,17 +56,23 @@ def _has_view(tensor: Any) -> bool:
     )
 
 
+def _view(argument: Any) -> Any:
+    """NumPy's of a tensor; widened from 16 bits, which NumPy does slowly or not."""
+    if not isinstance(argument, torch.Tensor):
+        return argument
+    tensor = argument.detach()
+    return (tensor.float() if tensor.dtype in NARROW else tensor).numpy()
+
+
 def _by_views(e: Evaluation) -> tuple[Any, ...]:
     """The outputs of tensors in memory; what is made for them is NumPy's memory."""
-    arguments = [
-        a.detach().numpy() if isinstance(a, torch.Tensor) else a for a in e.arguments
-    ]
-    views = e._replace(
-        arguments=tuple(arguments), dtypes=tuple([FLOATS[d] for d in e.dtypes])
+    wide = [np.float64 if d is torch.float64 else np.float32 for d in e.dtypes]
+    arguments = tuple([_view(a) for a in e.arguments])
+    views = e._replace(arguments=arguments, dtypes=tuple(wide))
+    made = [torch.from_numpy(np.asarray(r)) for r in _host.evaluate(np, views)]
+    return tuple(
+        [a if a.dtype is d else a.to(d) for a, d in zip(made, e.dtypes, strict=True)]
     )
-    with np.errstate(all="ignore"):
-        results = _host.evaluate(np, views)
-    return tuple([torch.from_numpy(np.asarray(result)) for result in results])
 
 
 def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
