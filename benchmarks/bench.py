@@ -33,9 +33,9 @@ DONT_WRITE = "PYTHONDONTWRITEBYTECODE"
 Call = Callable[[], Any]
 
 
-def rounds_for(calls: dict[str, Call]) -> int:
+def rounds_for(calls: dict[str, Call], seconds: float) -> int:
     once = sum(t[0] for t in paired.times(calls, 1).values())
-    return int(min(1001, max(7, SECONDS / max(once, 1e-6))))
+    return int(min(1001, max(7, seconds / max(once, 1e-6))))
 
 
 def peak(call: Call) -> float:
@@ -47,11 +47,11 @@ def peak(call: Call) -> float:
     return most / 2**20
 
 
-def measure(case: str, dtype: str, n: int) -> list[dict[str, Any]]:
+def measure(case: str, dtype: str, n: int, seconds: float) -> list[dict[str, Any]]:
     """A row for each call; ours are the first of each library."""
     rows = []
     for library, calls in peers.calls(case, dtype, n).items():
-        taken = paired.times(calls, rounds_for(calls))
+        taken = paired.times(calls, rounds_for(calls, seconds))
         for name, nanoseconds in paired.nanoseconds(taken, n):
             row: dict[str, Any] = {"case": case, "dtype": dtype, "n": n}
             row |= {"library": library, "call": name, "ns": nanoseconds}
@@ -63,20 +63,22 @@ def measure(case: str, dtype: str, n: int) -> list[dict[str, Any]]:
     return rows
 
 
-def measure_all(sizes: list[int], dtypes: list[str], cases: list[str]) -> Any:
+def measure_all(
+    sizes: list[int], dtypes: list[str], cases: list[str], seconds: float
+) -> Any:
     return [
         row
         for n in sizes
         for dtype in dtypes
         for case in cases
-        for row in measure(case, dtype, n)
+        for row in measure(case, dtype, n, seconds)
     ]
 
 
 # ---- one run in a process of its own -----------------------------------------------
 
 
-def in_process(cores: int | None, warm: bool, **choice: list[Any]) -> Any:
+def in_process(cores: int | None, warm: bool, **choice: Any) -> Any:
     """`measure_all` on so many cores, with the allocator warm or as it comes."""
     environment = dict(os.environ, KERAS_BACKEND="jax", JAX_ENABLE_X64="1")
     if cores is not None:
@@ -151,9 +153,10 @@ def main() -> None:
         path, choice = options.worker
         Path(path).write_text(json.dumps(measure_all(**json.loads(choice))))
         return
-    everything = {"dtypes": list(DTYPES), "cases": list(peers.CASES)}
+    seconds = SECONDS if options.whole else 0.02
+    everything = {"dtypes": DTYPES, "cases": peers.CASES, "seconds": seconds}
     sizes = list(SIZES) if options.whole else [1, 100, 1000]
-    wide = {"sizes": [BIG if options.whole else 1000], "cases": everything["cases"]}
+    wide = {**everything, "sizes": [BIG if options.whole else 1000]}
     wide["dtypes"] = ["float32", "float64"]
     found: dict[str, Any] = {"machine": machine()}
     found["one core, warm"] = in_process(1, True, sizes=sizes, **everything)
