@@ -799,13 +799,22 @@ def test_is_batched():
 
     vmap(ask)(torch.ones(2))
     ask(torch.ones(2))
-    assert seen == [True, False]
+    x = torch.ones((), requires_grad=True)
+    tripled = x * 3
+    tripled.register_hook(ask)
+    torch.autograd.grad(tripled, x, torch.ones(2), is_grads_batched=True)
+    assert seen == [True, False, True]
+
+
+def test_is_zero():
+    assert private.is_zero(torch._efficientzerotensor((2,))) is True
+    assert private.is_zero(torch.zeros(2)) is False
 
 
 def test_no_other_private_name_is_needed():
     names = {name for name in vars(private) if "is_" in name}
     active = {"functorch_is_active", "forward_mode_is_active", "mode_is_active"}
-    assert names == active | {"is_batched"}
+    assert names == active | {"is_batched", "is_zero"}
 
 
 def test_hook_restates_nothing():

@@ -116,6 +116,36 @@ def test_gradient_of_a_weighed_mean_and_again():
     close(twice, 2.5 * exact)
 
 
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean", "weighted_mean"])
+@pytest.mark.parametrize("label", [0, 1, 0.3])
+@pytest.mark.parametrize("watched", [False, True])
+def test_number_as_label(label, reduction, watched):
+    loss = partial(cross_entropy, reduction=reduction)
+    x = X.double().requires_grad_()
+    total = loss(x, label).sum()
+    (gradient,) = torch.autograd.grad(total, x, create_graph=watched)
+    value, right = xploss.value_and_grad(loss)(X.double(), label)
+    close(total, value.sum())
+    close(gradient, right)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_batched_gradients(reduction):
+    loss = partial(cross_entropy, reduction=reduction, pos_weight=2.0)
+    x = X.double().requires_grad_()
+    losses = loss(x, Y.double())
+    upstream = torch.stack([torch.ones_like(losses), torch.full_like(losses, -2.5)])
+    (batch,) = torch.autograd.grad(losses, x, upstream, is_grads_batched=True)
+    _, right = xploss.value_and_grad(loss)(X.double(), Y.double())
+    close(batch[0], right)
+    close(batch[1], -2.5 * right)
+
+
+def test_mean_of_large_losses():
+    x = torch.full((16,), 3e38)
+    assert cross_entropy(x, torch.zeros(16)) == x[0]
+
+
 def test_infinite_upstream():
     x = X.clone().requires_grad_()
     (cross_entropy(x, Y) * torch.inf).backward()
@@ -179,6 +209,19 @@ def test_traced_program_is_no_constant():
         lambda x, y: cross_entropy(x, y), (X, Y), check_trace=False
     )
     torch.testing.assert_close(traced(-X, Y), cross_entropy(-X, Y))
+    x = X.clone().requires_grad_()
+    torch.jit.trace(lambda x, y: cross_entropy(x, y), (x, Y))  # which checks itself
+    both = xploss.value_and_grad(cross_entropy)
+    traced = torch.jit.trace(lambda x, y: both(x, y), (X[:1].double(), Y[:1].double()))
+    for result, right in zip(
+        traced(X.double(), Y.double()), both(X.double(), Y.double()), strict=True
+    ):
+        torch.testing.assert_close(result, right, rtol=1e-14, atol=0)
+
+
+def test_tensor_without_memory():
+    zeros = torch._efficientzerotensor((2, 3))
+    close(per_element(X, zeros), per_element(X, torch.zeros(2, 3)))
 
 
 def test_default_device_is_no_matter():

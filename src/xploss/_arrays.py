@@ -171,10 +171,13 @@ def _fits(shape: tuple[Any, ...], onto: tuple[Any, ...]) -> bool:
 
 
 def count(shape: tuple[Any, ...], axis: tuple[int, ...] | None) -> Any:
-    """How many elements a reduction takes into one; None where Dask does not know."""
+    """How many elements a reduction takes into one; None if it has to be counted.
+
+    Dask does not know it then, or `torch.jit.trace` has it as a tensor.
+    """
     # A list, since torch.compile cannot trace `prod` of a generator.
     n = math.prod(shape if axis is None else [shape[k] for k in axis])
-    return None if isinstance(n, float) else n
+    return n if isinstance(n, int) else None
 
 
 # ---- arguments beside the logits ---------------------------------------------------

@@ -263,7 +263,10 @@ def _sum(xp: Any, e: Evaluation, values: Array) -> Any:
     values = values.reshape(-1)
     if values.itemsize == 4 and values.size % 8 == 0:
         # Converting each of them to float64 would take as long as the exponentials.
-        values = np.add.reduce(values.reshape(8, -1), axis=0)
+        eighths = np.add.reduce(values.reshape(8, -1), axis=0)
+        total = np.add.reduce(eighths, dtype=np.float64)
+        if np.isfinite(total):
+            return total
     return np.add.reduce(values, dtype=np.float64)  # pairwise
 
 

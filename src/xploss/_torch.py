@@ -53,6 +53,7 @@ def _has_view(tensor: Any) -> bool:
         and tensor.is_cpu
         and tensor.dtype in VIEWED
         and not tensor.is_neg()
+        and not _torch_private.is_zero(tensor)
     )
 
 
@@ -109,9 +110,11 @@ class _Loss(Function):
         count: int | None,
     ) -> Any:
         ctx.smoothing, ctx.count = smoothing, count
-        ctx.number = pos_weight if isinstance(pos_weight, float) else None
-        saved = None if isinstance(pos_weight, float) else pos_weight
-        ctx.save_for_backward(logits, labels, saved)
+        primals = (logits, labels, pos_weight)
+        ctx.numbers = [None if isinstance(a, torch.Tensor) else a for a in primals]
+        ctx.save_for_backward(
+            *[a if isinstance(a, torch.Tensor) else None for a in primals]
+        )
         arguments = (logits, labels, None, None, pos_weight, smoothing)
         dtype = _arrays.computing_dtype(xp, logits)
         summed = count is not None  # which only what is in memory has
@@ -123,8 +126,8 @@ class _Loss(Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
-        logits, labels, pos_weight = ctx.saved_tensors
-        primals = (logits, labels, ctx.number if pos_weight is None else pos_weight)
+        pairs = zip(ctx.saved_tensors, ctx.numbers, strict=True)
+        primals = tuple([number if a is None else a for a, number in pairs])
         gradients: list[Any] = [None] * 5
         for k, slope in enumerate(_SLOPES):
             if ctx.needs_input_grad[k]:
@@ -156,7 +159,8 @@ def _gradient(
         return slopes if number else upstream * slopes
     if slope is _formula.slope:
         slope = partial(slope, smooth=_smooth())
-    slopes = plain(slope, xp, *primals, smoothing)
+    labels = _arrays.beside(xp, logits, labels)
+    slopes = plain(slope, xp, logits, labels, pos_weight, smoothing)
     return upstream * slopes if count == 1 else upstream / count * slopes
 
 
@@ -171,6 +175,8 @@ def _smooth() -> bool:
 
 def _rule_applies(tensors: list[Any]) -> bool:
     if _torch_private.functorch_is_active() or _torch_private.forward_mode_is_active():
+        return False
+    if torch.jit.is_tracing():  # which compares with a trace that keeps no rule
         return False
     if torch.compiler.is_compiling():
         # An exported program holds the forward alone, and is differentiated later.

@@ -29,6 +29,15 @@ def mode_is_active() -> bool:
 def is_batched(tensor: torch.Tensor) -> bool:
     """One of several at once, as `torch.autograd.grad(is_grads_batched=True)` has them.
 
-    No public name tells, and `functorch_is_active` does not within `backward`.
+    No public name tells, and `functorch_is_active` does not within `backward`, where
+    they are batched in an older way.
     """
-    return bool(torch._C._functorch.is_batchedtensor(tensor))
+    functorch = torch._C._functorch
+    return bool(
+        functorch.is_batchedtensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+    )
+
+
+def is_zero(tensor: torch.Tensor) -> bool:
+    """A tensor of zeros that has no memory, as forward mode makes them."""
+    return bool(tensor._is_zerotensor())
