@@ -1,7 +1,7 @@
 """Every peer beside xploss, timed side by side: a table, a JSON file, two figures.
 
     nox -s bench               small arrays, to see that it runs
-    nox -s bench -- --whole    all of it, about 20 minutes
+    nox -s bench -- --whole    all of it, about a quarter of an hour
 
 One core, freed memory kept by the process ("warm"); at four million elements also with
 the allocator as it comes ("cold"), and on all cores.  Ratios are medians over rounds in
@@ -147,7 +147,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks"))
     options = parser.parse_args()
     if options.worker:
         path, choice = options.worker
@@ -168,8 +167,7 @@ def main() -> None:
     if options.whole:
         import figures
 
-        path = options.out / "results.json"
-        path.write_text(json.dumps(found, indent=1) + "\n")
+        Path("benchmarks/results.json").write_text(json.dumps(found, indent=1) + "\n")
         figures.draw(found, Path("docs"))
 
 

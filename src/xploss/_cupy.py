@@ -37,15 +37,15 @@ def _kernel(
     formula: Callable[..., Any],
     layout: tuple[Any, ...],
     dtypes: tuple[Any, ...],
-    scaled: bool,
+    scaled: tuple[bool, ...],
     by_rows: bool,
 ) -> Any:
-    """Of the arguments that have an Ellipsis in `layout`, and of the scale."""
+    """Of the arguments that have an Ellipsis in `layout`, and of the scales."""
 
     def kernel(*given: Any) -> Any:
         remaining = iter(given)
         arguments = tuple(next(remaining) if a is ... else a for a in layout)
-        scales = (None, next(remaining) if scaled else None)
+        scales = tuple(next(remaining) if s else None for s in scaled)
         e = Evaluation(formula, arguments, dtypes, scales=scales)
         results = per_element(NAMESPACE, e)
         if by_rows:
@@ -62,13 +62,12 @@ def _run(e: Evaluation, by_rows: bool = False) -> tuple[Array, ...]:
     ]
     layout = tuple(... if v else a for v, a in zip(variable, e.arguments, strict=True))
     given = [a for v, a in zip(variable, e.arguments, strict=True) if v]
-    scale = e.scales[-1] if len(e.dtypes) > 1 else None
-    if scale is not None:
-        given.append(scale)
+    given += [scale for scale in e.scales if scale is not None]
+    scaled = tuple(scale is not None for scale in e.scales)
     # A kernel takes numbers of Python's for the narrowest type, to three digits.
     computing = _arrays.computing_dtype(cupy, e.arguments[0])
     given = [computing(a) if type(a) is float else a for a in given]
-    kernel = _kernel(e.formula, layout, e.dtypes, scale is not None, by_rows)
+    kernel = _kernel(e.formula, layout, e.dtypes, scaled, by_rows)
     results = kernel(*given)
     return results if isinstance(results, tuple) else (results,)
 

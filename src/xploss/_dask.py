@@ -28,7 +28,8 @@ def _on_block(
     xp, remaining = _arrays.namespace("block", blocks[0]), iter(blocks)
     filled = [next(remaining) if a is ... else a for a in arguments]
     with quiet(xp):
-        return xp.stack(function(xp, *filled))
+        results = function(xp, *filled)
+        return results[0][None] if len(results) == 1 else xp.stack(results)
 
 
 def _check_sizes(spread: list[tuple[bool, ...]], blocks: tuple[Any, ...]) -> None:
@@ -116,7 +117,7 @@ def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
     results = blockwise(partial(_evaluated, block), e.arguments, e.dtypes)
     if not e.summed:
         return results
-    first = total(results[0], e.axis, e.keepdims and e.axis is not None)
+    first = total(results[0], e.axis, e.keepdims)
     if e.n is not None:
         first = elementwise(mean_of, (first, e.n), first.dtype)
     return first, *results[1:]

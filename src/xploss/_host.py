@@ -1,9 +1,9 @@
 """NumPy: the formulas in place, in blocks that stay in cache, fused with their sum.
 
-Whole-array temporaries cost page faults and memory traffic.  The lines below take 0.55
-of the time of `maximum(x, 0) - x*y + log(1 + exp(-abs(x)))`.  They are a transcription
-of `_formula.py` for calls without options, held to it by a test; with options the
-formula itself is applied, block by block.
+Whole-array temporaries cost page faults and memory traffic.  The lines below take half
+to six tenths of the time of `maximum(x, 0) - x*y + log(1 + exp(-abs(x)))`.  They are a
+transcription of `_formula.py` for calls without options, held to it by a test; with
+options the formula itself is applied, block by block.
 
 Infinite logits are not looked for: where one meets no mass, 0 * inf is an invalid
 operation, of which the processor tells, and what is NaN is done again by the formula.
@@ -24,9 +24,8 @@ from ._plain import Evaluation, per_element, plainly
 OWN_TYPES = (np.ndarray, np.memmap)
 
 # Bytes a block of one array: a few of these stay in a cache of 1 or 2 MiB, and the
-# calls of the ufuncs hardly show.  Half and twice as many are slower.
+# calls of the ufuncs hardly show.  Half as many are no faster, twice as many slower.
 BLOCK = 1 << 18
-
 
 Lines = Callable[..., None]
 
@@ -96,7 +95,7 @@ IN_PLACE: dict[Callable[..., Any], Lines] = {
     _formula.probability_value: _probability_value,
 }
 
-# Setting the sign bit is one pass for two; `copysign` takes as long as `log1p`.
+# Setting the sign bit is one pass for two; `copysign` takes as long as `exp`.
 BITS: dict[int, Any] = {4: np.uint32, 8: np.uint64}
 SIGN: dict[int, Any] = {4: np.uint32(1 << 31), 8: np.uint64(1 << 63)}
 

@@ -39,8 +39,7 @@ def with_sum(xp: Any, e: Evaluation, results: tuple[Array, ...]) -> tuple[Any, .
         return results
     first, *rest = results
     narrow = _arrays.is_narrow(e.arguments[0])
-    keepdims = e.keepdims and e.axis is not None
-    total = _arrays.total(xp, first, e.axis, keepdims, from_16_bits=narrow)
+    total = _arrays.total(xp, first, e.axis, e.keepdims, from_16_bits=narrow)
     return total if e.n is None else mean_of(xp, total, e.n), *rest
 
 

@@ -171,6 +171,7 @@ def _denominator(p: Problem, keepdims: bool) -> Array:
     weights = p.weights if p.reduction == "weighted_mean" else None
     dtype = _arrays.computing_dtype(xp, logits)
     arguments = (logits, 0.0, weights, p.where)
+    keepdims = keepdims and p.axis is not None  # a 0-d one fits as it is
     e = Evaluation(_formula.one, arguments, (dtype,), True, p.axis, keepdims=keepdims)
     return _evaluate.evaluate(xp, e)[0]
 

@@ -4,11 +4,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 import xploss
 
 pytestmark = pytest.mark.library("torch")
-torch = pytest.importorskip("torch")
 
 cross_entropy = xploss.sigmoid_cross_entropy
 per_element = partial(cross_entropy, reduction="none")
@@ -41,11 +41,13 @@ def plainly(function, *arguments):
         return function(*(a.as_subclass(Subclass) for a in arguments))
 
 
-def close(result, right):
+def close(result, right, most=4):
+    """Within so many ulp, and the same in bfloat16, of which NumPy has none."""
     if right.dtype == torch.bfloat16:
         assert torch.equal(result, right)
     else:
-        np.testing.assert_array_max_ulp(result.detach().numpy(), right.numpy(), 4)
+        result, right = result.detach().numpy(), right.detach().numpy()
+        np.testing.assert_array_max_ulp(result, right, most)
 
 
 VIEWED = {
@@ -101,7 +103,7 @@ def test_every_gradient(reduced, shown):
 
     for by_views, plain in zip(gradients(False), gradients(True), strict=True):
         assert plain.requires_grad
-        torch.testing.assert_close(by_views, plain.detach(), rtol=1e-12, atol=0)
+        close(by_views, plain, 64)  # of differences of larger terms
     assert shown
 
 
@@ -185,8 +187,7 @@ def test_not_shown(arguments, shown):
     assert not shown
     assert result.dtype == arguments[0].dtype
     if not result.is_meta:
-        exact = per_element(arguments[0].double(), arguments[1].double())
-        torch.testing.assert_close(result.double(), exact, rtol=1e-2, atol=0)
+        close(result, per_element(arguments[0].resolve_neg(), arguments[1]))
 
 
 def test_modes_see_every_operation(shown):
@@ -199,7 +200,7 @@ def test_modes_see_every_operation(shown):
     with FlopCounterMode(display=False):
         cross_entropy(X, Y)
     graph = make_fx(lambda x, y: cross_entropy(x, y))(X, Y)
-    torch.testing.assert_close(graph(-X, Y), cross_entropy(-X, Y))
+    close(graph(-X, Y), cross_entropy(-X, Y))
     assert len(shown) == 1  # the last call
 
 
@@ -208,7 +209,7 @@ def test_traced_program_is_no_constant():
     traced = torch.jit.trace(
         lambda x, y: cross_entropy(x, y), (X, Y), check_trace=False
     )
-    torch.testing.assert_close(traced(-X, Y), cross_entropy(-X, Y))
+    close(traced(-X, Y), cross_entropy(-X, Y))
     x = X.clone().requires_grad_()
     torch.jit.trace(lambda x, y: cross_entropy(x, y), (x, Y))  # which checks itself
     both = xploss.value_and_grad(cross_entropy)
@@ -216,7 +217,7 @@ def test_traced_program_is_no_constant():
     for result, right in zip(
         traced(X.double(), Y.double()), both(X.double(), Y.double()), strict=True
     ):
-        torch.testing.assert_close(result, right, rtol=1e-14, atol=0)
+        close(result, right)
 
 
 def test_tensor_without_memory():
