@@ -103,6 +103,16 @@ def tensorflow(session: nox.Session) -> None:
 
 
 @nox.session(tags=["all"])
+def integrations(session: nox.Session) -> None:
+    """Real training: PyTorch, Flax, Keras, scikit-learn, XGBoost, LightGBM."""
+    install(session, "test", "integrations")
+    keras = "tests/integrations/test_keras.py"
+    session.run("pytest", "tests/integrations", f"--ignore={keras}", *session.posargs)
+    for backend in ("jax", "torch"):
+        session.run("pytest", keras, *session.posargs, env={"KERAS_BACKEND": backend})
+
+
+@nox.session(tags=["all"])
 def docs(session: nox.Session) -> None:
     """Every example in the README and in the docstrings."""
     install(session, "test", "torch", "jax", "dask")

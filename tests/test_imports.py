@@ -17,8 +17,16 @@ OTHERS = {
     "scipy",
     "sklearn",
     "keras",
+    "xgboost",
+    "lightgbm",
 }
-NAMES = [*xploss.__all__, "compat.keras", "compat.tensorflow"]
+NAMES = [
+    *xploss.__all__,
+    "compat.keras",
+    "compat.tensorflow",
+    "objectives.xgboost",
+    "objectives.lightgbm",
+]
 
 
 def loaded(code):
@@ -31,7 +39,7 @@ def loaded(code):
     return set(run.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["xploss", "xploss.compat"])
+@pytest.mark.parametrize("module", ["xploss", "xploss.compat", "xploss.objectives"])
 def test_import_loads_no_library_but_numpy(module):
     modules = loaded(f"import {module}")
     assert {"numpy", "array_api_compat", "xploss"} <= modules

@@ -451,3 +451,15 @@ def test_a_sum_that_overflows_is_no_floating_point_error(backend_of):
             total = xploss.sigmoid_cross_entropy(x, 0, reduction="sum")
             is_like(x, total, wide(dtype), ())
             assert backend.numpy(total) == np.inf
+
+
+def test_a_partial_of_a_partial_is_a_loss_too():
+    """Python flattens them, but not once the inner one was wrapped."""
+    inner = partial(xploss.sigmoid_cross_entropy, pos_weight=3.0)
+    xploss.value_and_grad(inner)
+    outer = partial(inner, reduction="sum")
+    assert outer.func is inner
+    value, _ = xploss.value_and_grad(outer)(np.zeros(2), 1)
+    assert value == outer(np.zeros(2), 1) == 2 * inner(np.zeros(2), 1)
+    with pytest.raises(TypeError, match="takes no `reduction`"):
+        xploss.grad_and_hess(outer)

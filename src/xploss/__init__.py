@@ -36,8 +36,8 @@ def __getattr__(name: str) -> Any:
     """Load what few need when it is asked for."""
     import importlib
 
-    if name == "compat":
-        return importlib.import_module("xploss.compat")
+    if name in ("compat", "objectives"):
+        return importlib.import_module(f"xploss.{name}")
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("xploss")
     raise AttributeError(f"module 'xploss' has no attribute {name!r}")

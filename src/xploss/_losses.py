@@ -239,11 +239,19 @@ def sigmoid_focal_loss(
 # ---- derivatives ----------------------------------------------------------------
 
 
+def unwrapped(loss: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """The function of a `functools.partial`, or of one of one, and its arguments."""
+    if not isinstance(loss, functools.partial):
+        return loss, (), {}
+    function, args, keywords = unwrapped(loss.func)
+    return function, (*args, *loss.args), keywords | loss.keywords
+
+
 def _checker(
     loss: Any, transform: str, losses: tuple[Callable[..., Any], ...]
 ) -> Callable[..., Problem]:
     """The `checked` of one of `losses`, or of a `functools.partial` of one."""
-    function: Any = loss.func if isinstance(loss, functools.partial) else loss
+    function, args, keywords = unwrapped(loss)
     if not any(function is ours for ours in losses):
         names = " or ".join(f"`xploss.{ours.__name__}`" for ours in losses)
         raise TypeError(
@@ -251,9 +259,7 @@ def _checker(
             f"got {kind(loss)}, {loss!r:.60}"
         )
     checked: Callable[..., Problem] = function.__wrapped__
-    if isinstance(loss, functools.partial):
-        return functools.partial(checked, *loss.args, **loss.keywords)
-    return checked
+    return functools.partial(checked, *args, **keywords)
 
 
 def _refuse_reduction(options: dict[str, Any]) -> None:
@@ -335,7 +341,7 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     checked = _checker(
         loss, "grad_and_hess", (sigmoid_cross_entropy, sigmoid_focal_loss)
     )
-    _refuse_reduction(getattr(loss, "keywords", {}))
+    _refuse_reduction(unwrapped(loss)[2])
 
     @functools.wraps(loss)
     def derived(*args: Any, **options: Any) -> tuple[Any, Any]:
