@@ -1,21 +1,10 @@
 """The examples run, and what they claim is computed anew."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
+from example_files import load
 
 from xploss import _replicas
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
