@@ -346,7 +346,9 @@ class BinaryCrossentropy(_Loss):
 
     For `model.compile` this is a `keras.losses.Loss`, on the JAX and the PyTorch
     backend: sample and class weights and masks count.  To load a saved model pass
-    ``custom_objects={"BinaryCrossentropy": BinaryCrossentropy}``.
+    ``custom_objects={"BinaryCrossentropy": BinaryCrossentropy}``, or put this class
+    under that name into ``keras.saving.get_custom_objects()``, where `clone_model`
+    finds it too.  `register_keras_serializable` has no effect on it.
 
     Parameters
     ----------
