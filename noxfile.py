@@ -139,6 +139,25 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/bench.py", *session.posargs)
 
 
+@nox.session
+def errors_of_tensorflow(session: nox.Session) -> None:
+    """TensorFlow's part of the figure of errors, which wants its own environment."""
+    install(session, "tensorflow")
+    session.run("python", "benchmarks/errors.py", "measure", "tensorflow")
+
+
+@nox.session(requires=["errors_of_tensorflow"])
+def figures(session: nox.Session) -> None:
+    """The figures of errors, speed and boosting: what is drawn is measured anew."""
+    install(session, "integrations", "bench")
+    peers = ("textbook", "keras", "torch", "optax", "xploss")
+    run = "benchmarks/errors.py"
+    session.run("python", run, "measure", *peers, env={"KERAS_BACKEND": "jax"})
+    session.run("python", run, "draw", "docs/errors.svg")
+    session.run("python", "benchmarks/boosting.py", "docs/boosting.svg")
+    session.run("python", "benchmarks/bench.py", "--whole")
+
+
 @nox.session(venv_backend="none", tags=["all"])
 def gpu(session: nox.Session) -> None:
     """PyTorch and CuPy on a GPU, with what is installed in this environment."""

@@ -26,8 +26,8 @@ def style() -> None:
     })  # fmt: skip
 
 
-def save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
+def save(figure: Any, path: Path, top: float = 1.0) -> None:
+    figure.tight_layout(rect=(0, 0, 1, top))
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 

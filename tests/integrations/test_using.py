@@ -1,4 +1,4 @@
-"""Every section of docs/using.md runs as a reader would run it, and prints what it says."""
+"""Each section of docs/using.md runs as a reader would run it and prints the same."""
 
 import re
 import subprocess
