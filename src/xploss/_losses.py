@@ -12,10 +12,10 @@ from ._problem import (
     check_fraction,
     check_least,
     evaluate,
-    gradient,
     problem,
     quiet,
     reduced,
+    reduced_with_gradient,
 )
 
 P = ParamSpec("P")
@@ -305,8 +305,7 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     def derived(*args: Any, **options: Any) -> tuple[Any, Any]:
         p = checked(*args, **options)
         with quiet(p.anchor.xp):
-            value, slopes = evaluate(p, p.formulas.value_and_slope, 2)
-            return reduced(p, value), gradient(p, slopes)
+            return reduced_with_gradient(p, *evaluate(p, p.formulas.value_and_slope, 2))
 
     return derived
 

@@ -163,39 +163,53 @@ def _divides_later(p: Problem) -> bool:
     return p.n is None and p.reduction not in ("none", "sum")
 
 
-def _denominator(p: Problem, keepdims: bool) -> Array:
-    """N after broadcasting, or the sum of the weights: 1 in the place of the loss."""
+def _denominator(p: Problem) -> Array:
+    """N after broadcasting, or the sum of the weights: 1 in the place of the loss.
+
+    Its axes are kept, so that it fits onto the slopes.
+    """
     xp, logits = p.anchor.xp, p.anchor.array
     if _arrays.library(xp) == "torch":
         logits = logits.detach()  # which is not what N depends on
     weights = p.weights if p.reduction == "weighted_mean" else None
     dtype = _arrays.computing_dtype(xp, logits)
     arguments = (logits, 0.0, weights, p.where)
-    keepdims = keepdims and p.axis is not None  # a 0-d one fits as it is
+    keepdims = p.axis is not None  # a 0-d one fits as it is
     e = Evaluation(_formula.one, arguments, (dtype,), True, p.axis, keepdims=keepdims)
-    return _evaluate.evaluate(xp, e)[0]
+    (n,) = _evaluate.evaluate(xp, e)
+    if _arrays.library(xp) == "torch":
+        from ._torch import added_up
+
+        return added_up(n)
+    return n
 
 
 def reduced(p: Problem, total: Array) -> Array:
     """The reduction, of the first output; 16-bit logits stay in float32."""
+    return _divided(p, total, _denominator(p)) if _divides_later(p) else total
+
+
+def reduced_with_gradient(
+    p: Problem, total: Array, slopes: Array
+) -> tuple[Array, Array]:
+    """And its derivative (of its sum, where it is an array) by the logits."""
     if not _divides_later(p):
-        return total
-    n = _denominator(p, keepdims=False)
-    return _elementwise(p.anchor.xp, _mean, (total, n), total.dtype)
+        return total, slopes
+    n, dtype = _denominator(p), p.anchor.array.dtype
+    share = functools.partial(_share, dtype)
+    gradient = _elementwise(p.anchor.xp, share, (slopes, n), dtype)
+    return _divided(p, total, n), gradient
+
+
+def _divided(p: Problem, total: Array, n: Array) -> Array:
+    xp = p.anchor.xp
+    n = n if p.axis is None else xp.squeeze(n, axis=p.axis)
+    return _elementwise(xp, _mean, (total, n), total.dtype)
 
 
 def _mean(xp: Any, total: Array, n: Array) -> Array:
     # Dividing by inf where n is 0 makes the derivative of that branch 0, not NaN.
     return xp.where(n == 0.0, math.nan, total / xp.where(n == 0.0, math.inf, n))
-
-
-def gradient(p: Problem, slopes: Array) -> Array:
-    """The derivative of `reduced` (of its sum, where it is an array) by the logits."""
-    if not _divides_later(p):
-        return slopes
-    n, dtype = _denominator(p, keepdims=True), p.anchor.array.dtype
-    share = functools.partial(_share, dtype)
-    return _elementwise(p.anchor.xp, share, (slopes, n), dtype)
 
 
 def _share(dtype: Any, xp: Any, slopes: Array, n: Array) -> Array:

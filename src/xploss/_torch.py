@@ -95,6 +95,19 @@ def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
     return plainly(xp, e)
 
 
+# ---- tensors on several devices ------------------------------------------------------
+
+
+def added_up(tensor: Any) -> Any:
+    """A DTensor's partial sums as their sum, which each use would ask for anew."""
+    if _arrays.kind(tensor) != "torch.distributed.tensor.DTensor":
+        return tensor
+    from torch.distributed.tensor import Replicate
+
+    placements = [Replicate() if p.is_partial() else p for p in tensor.placements]
+    return tensor.redistribute(placements=placements)
+
+
 # ---- the rule ----------------------------------------------------------------------
 
 
