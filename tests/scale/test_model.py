@@ -1,0 +1,73 @@
+"""The model of a step against XLA's own account of it, at 1, 2, 4 and 8 devices."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from scale.model import collectives, cost
+
+import xploss
+
+jax.config.update("jax_num_cpu_devices", 8)  # which JAX heeds before its first array
+pytestmark = pytest.mark.library("jax")
+
+cross_entropy = xploss.sigmoid_cross_entropy
+SHAPE = (4096, 64)
+
+
+class Step(NamedTuple):
+    call: Callable[..., Any]
+    flops: int  # an element
+    bytes: int  # an element, read and written
+    axis: tuple[int, ...] | None = None
+    sums: int = 1
+    dtype: str = "float32"
+
+
+def masked(logits: Any, labels: Any) -> Any:
+    derived = xploss.value_and_grad(cross_entropy)
+    return derived(logits, labels, where=labels > 0.0)
+
+
+by_jax = jax.value_and_grad(cross_entropy)
+# What XLA counts on the CPU, where a sum of everything reads what was written first.
+STEPS = {
+    "per element": Step(partial(cross_entropy, reduction="none"), 10, 12, ()),
+    "grad_and_hess": Step(xploss.grad_and_hess(cross_entropy), 16, 32, ()),
+    "mean": Step(cross_entropy, 11, 20),
+    "mean, axis=0": Step(partial(cross_entropy, axis=0), 12, 16, (0,)),
+    "jax.value_and_grad": Step(by_jax, 24, 32),
+    "xploss.value_and_grad": Step(xploss.value_and_grad(cross_entropy), 23, 60),
+    "where": Step(masked, 39, 60, None, 2),
+    "mean, bfloat16": Step(cross_entropy, 14, 22, dtype="bfloat16"),
+    "jax.value_and_grad, bfloat16": Step(by_jax, 30, 28, dtype="bfloat16"),
+}
+
+
+def compiled(step: Step, devices: int) -> Any:
+    mesh = jax.make_mesh((devices,), ("i",), devices=jax.devices()[:devices])
+    rows = NamedSharding(mesh, PartitionSpec("i"))
+    array = jax.ShapeDtypeStruct(SHAPE, step.dtype, sharding=rows)
+    return jax.jit(step.call).lower(array, array).compile()
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_step(step, devices):
+    """So much an element, a little a sum, and nothing that grows with the devices."""
+    program = compiled(step, devices)
+    account, memory = program.cost_analysis(), program.memory_analysis()
+    model = cost(SHAPE, (devices, 1), step.axis, step.sums)
+    found = collectives(program.as_text())
+    assert [c.payload for c in found] == model.payloads
+    itemsize = jax.numpy.dtype(step.dtype).itemsize
+    assert memory.argument_size_in_bytes == 2 * itemsize * model.elements
+    for counted, per_element, per_sum in (
+        (account["flops"], step.flops, 4),
+        (account["bytes accessed"], step.bytes, 32),
+    ):
+        rest = counted - per_element * model.elements
+        assert 0 <= rest <= per_sum * (1 + model.results)
