@@ -317,6 +317,18 @@ def total(
         from . import _dask
 
         return _dask.total(values, axis, keepdims)
+    result = unrounded_total(xp, values, axis, keepdims, from_16_bits)
+    return xp.astype(result, values.dtype, copy=False)
+
+
+def unrounded_total(
+    xp: Any,
+    values: Array,
+    axis: Any,
+    keepdims: bool = False,
+    from_16_bits: bool = False,
+) -> Array:
+    """The sum over `axis` as it was added, that is, of float32 mostly in float64."""
     if library(xp) == "jax" and axis is not None:
         from ._jax import set_down
 
@@ -326,8 +338,7 @@ def total(
         for k in range(values.ndim) if axis is None else axis:
             values = _folded(xp, values, k)
     dtype = values.dtype if wide is None else wide
-    result = xp.sum(values, axis=axis, dtype=dtype, keepdims=keepdims)
-    return xp.astype(result, values.dtype, copy=False)
+    return xp.sum(values, axis=axis, dtype=dtype, keepdims=keepdims)
 
 
 def _drifts(xp: Any, values: Array) -> bool:
