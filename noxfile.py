@@ -113,6 +113,13 @@ def integrations(session: nox.Session) -> None:
 
 
 @nox.session(tags=["all"])
+def scale(session: nox.Session) -> None:
+    """Clusters, sharded arrays, several processes, arrays larger than memory."""
+    install(session, "test", "scale", *(["cupy"] if CUPY_RUNS else []))
+    session.run("pytest", "tests/scale", *session.posargs)
+
+
+@nox.session(tags=["all"])
 def docs(session: nox.Session) -> None:
     """Every example in the README and in the docstrings."""
     install(session, "test", "torch", "jax", "dask")

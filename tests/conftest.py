@@ -75,6 +75,21 @@ def matrix(request):
     return request.config.stash[MATRIX]
 
 
+@pytest.fixture
+def computes():
+    """How often Dask was made to compute, one number a time."""
+    import dask
+
+    seen = []
+
+    def scheduler(graph, keys, **options):
+        seen.append(keys)
+        return dask.get(graph, keys, **options)
+
+    with dask.config.set(scheduler=scheduler):
+        yield seen
+
+
 def _belongs(item):
     marks = [mark.args[0] for mark in item.iter_markers("library")]
     if marks:

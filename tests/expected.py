@@ -50,7 +50,7 @@ def every_function(loss: Loss) -> dict[str, Callable[..., Any]]:
         "axis, grad": partial(derived, axis=1),
         "axis, weighted, grad": partial(derived, axis=-1, reduction="weighted_mean"),
     }
-    if loss.function is xploss.sigmoid_cross_entropy:
+    if loss.function is not xploss.binary_cross_entropy:
         functions["grad, hess"] = xploss.grad_and_hess(function)
     return functions
 

@@ -5,6 +5,7 @@ import itertools
 import backends
 import numpy as np
 import pytest
+from chunks import chunked, unknown
 from expected import (
     LABELS,
     LOGITS,
@@ -39,35 +40,6 @@ def agree(results, expected):
 
 
 # ---- Dask --------------------------------------------------------------------------
-
-
-@pytest.fixture
-def computes():
-    """How often Dask was made to compute, one number a time."""
-    import dask
-
-    seen = []
-
-    def scheduler(graph, keys, **options):
-        seen.append(keys)
-        return dask.get(graph, keys, **options)
-
-    with dask.config.set(scheduler=scheduler):
-        yield seen
-
-
-def chunked(array, chunks):
-    import dask.array
-
-    return dask.array.from_array(array, chunks=chunks)
-
-
-def unknown(array, chunks=1):
-    """The same rows, of which Dask does not know how many there are."""
-    rows = chunked(np.ones(len(array), bool), chunks)
-    array = chunked(array, (chunks, *array.shape[1:]))[rows]
-    assert np.isnan(array.shape[0])
-    return array
 
 
 @pytest.mark.library("dask")
