@@ -5,7 +5,6 @@ caller's `numpy.errstate`, of underflow in a tail; and a block of CuPy's or a ho
 block would not be evaluated as such arrays are elsewhere.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -151,14 +150,6 @@ def total(values: Any, axis: tuple[int, ...] | None, keepdims: bool) -> Any:
         values, _total_of_block, partial(_total_of_block, to=values.dtype),
         combine=_total_of_block, axis=axis, keepdims=keepdims, dtype=values.dtype,
     )  # fmt: skip
-
-
-def of_size(array: Any) -> Any:
-    """Zeros in the blocks of `array`, for what depends on their sizes alone.
-
-    Blocks that two tasks need wait for both, and are sent to where the second one is.
-    """
-    return array if math.isnan(sum(array.shape)) else dask.array.zeros_like(array)
 
 
 def in_memory(*arguments: Any) -> Any:

@@ -171,10 +171,8 @@ def _denominator(p: Problem) -> Array:
     xp, logits = p.anchor.xp, p.anchor.array
     if _arrays.library(xp) == "torch":
         logits = logits.detach()  # which is not what N depends on
-    if _arrays.library(xp) == "dask":
-        from . import _dask
-
-        logits = _dask.of_size(logits)
+    elif _arrays.library(xp) == "dask":
+        logits = xp.zeros_like(logits)  # blocks that N needs as well are sent about
     weights = p.weights if p.reduction == "weighted_mean" else None
     dtype = _arrays.computing_dtype(xp, logits)
     arguments = (logits, 0.0, weights, p.where)
