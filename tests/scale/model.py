@@ -43,6 +43,18 @@ def cost(
     return Cost(elements, results, all_reduces, itemsize * results)
 
 
+# ---- seconds, by an assumed machine ------------------------------------------------
+
+BANDWIDTH = 3e12  # bytes a second of a device's memory
+MESSAGE = 5e-6  # seconds, of a few bytes
+
+
+def seconds(c: Cost, devices: int, bytes_an_element: int) -> tuple[float, float]:
+    """For the elements, and for the all-reduces, there and back along a tree."""
+    messages = 2 * math.ceil(math.log2(devices)) * c.all_reduces
+    return bytes_an_element * c.elements / BANDWIDTH, messages * MESSAGE
+
+
 # ---- counting, in what XLA compiled ------------------------------------------------
 
 COLLECTIVES = (

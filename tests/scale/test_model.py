@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from scale.model import collectives, cost
+from scale.model import collectives, cost, seconds
 
 import xploss
 
@@ -71,3 +72,28 @@ def test_step(step, devices):
     ):
         rest = counted - per_element * model.elements
         assert 0 <= rest <= per_sum * (1 + model.results)
+
+
+# ---- the page ------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8, 1000, 100_000])
+def test_row_of_the_page(devices):
+    """The model carried on: 1e9 elements, cut along the batch."""
+    per_element = STEPS["jax.value_and_grad"].bytes
+    model = cost((10**6, 10**3), (devices, 1))
+    memory, network = seconds(model, devices, per_element)
+    row = (
+        f"{devices:7}{model.elements:16}{per_element * model.elements:14}"
+        f"{1e3 * memory:13.3f}{1e3 * network:17.3f}{memory / (memory + network):13.2f}"
+    )
+    assert row in PAGE.splitlines()
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_page_has_what_xla_counts(name):
+    step = STEPS[name]
+    if step.dtype == "float32":
+        assert f"| {step.flops} | {step.bytes} |" in PAGE
