@@ -31,14 +31,16 @@ ANY = "`(logits|probs)`"
 # labels, options, exception, message
 WRONG = {
     "labels-list": (Y.tolist(), {}, TypeError, "`labels` is a list: pass an array"),
-    "labels-none": (None, {}, TypeError, "`labels` must be an array of NumPy.*NoneType"),
-    "labels-string": ("spam", {}, TypeError, "`labels` must be an array.*str, 'spam'"),
-    "labels-complex-number": (1j, {}, TypeError, "`labels` must be an array.*complex"),
+    "labels-none": (None, {}, TypeError, "`labels` must be a number or an array of NumPy.*NoneType"),
+    "labels-string": ("spam", {}, TypeError, "`labels` must be a number or an array.*str, 'spam'"),
+    "labels-complex-number": (1j, {}, TypeError, "`labels` must be a number or an array.*complex"),
     "labels-complex": (Y + 0j, {}, TypeError, "`labels` must be boolean, int.*complex64"),
     "labels-object": (Y.astype(object), {}, TypeError, "`labels` must be.*got object"),
     "labels-text": (Y.astype(str), {}, TypeError, "`labels` must be boolean.*got <U32"),
     "labels-date": (Y.astype("M8[s]"), {}, TypeError, r"`labels` must be.*datetime64\[s\]"),
     "labels-longdouble": (Y.astype(np.longdouble), {}, TypeError, "`labels`.*got float128"),
+    "labels-span": (np.timedelta64(1), {}, TypeError, "`labels` must be.*got timedelta64"),
+    "labels-class": (np.ndarray, {}, TypeError, "`labels` is a type: it is a class; pass an array"),
     "labels-masked": (np.ma.array(Y), {}, TypeError, "`labels`.*MaskedArray.*`where=~mask`"),
     "labels-matrix": (Y.view(np.matrix), {}, TypeError, "`labels`.*matrix.*numpy.asarray"),
     "labels-rank": (Y[:, 0], {}, ValueError, r"`labels` must have the shape of.*\(4, 3\).*got shape \(4,\)"),
@@ -51,9 +53,11 @@ WRONG = {
     "weights-trailing": (Y, {"weights": Y[0]}, ValueError, r"`weights` must.*got shape \(3,\).*`weights\[:, None\]`"),
     "weights-enlarge": (Y[:1], {"weights": Y}, ValueError, r"`weights` must be a number or fit onto"),
     "weights-list": (Y, {"weights": [1.0]}, TypeError, "`weights` is a list"),
+    "weights-text": (Y, {"weights": "1"}, TypeError, "`weights` must be a number or an array.*got str, '1'"),
+    "weights-span": (Y, {"weights": np.timedelta64(3)}, TypeError, "`weights` must be.*got timedelta64"),
     "weights-complex": (Y, {"weights": Y + 0j}, TypeError, "`weights` must be boolean, integer"),
     "where-float": (Y, {"where": Y}, TypeError, "`where` must be boolean.*comparison.*got float32"),
-    "where-integer": (Y, {"where": 1}, TypeError, "`where` must be an array.*int, 1"),
+    "where-integer": (Y, {"where": 1}, TypeError, "`where` must be a boolean or an array.*int, 1"),
     "where-trailing": (Y, {"where": Y[0] > 0}, ValueError, r"`where` must.*`where\[:, None\]`"),
     "where-shape": (Y, {"where": np.ones((4, 2), bool)}, ValueError, r"`where` must.*got shape \(4, 2\)"),
     "keyword": (Y, {"label_smothing": 0.1}, TypeError, "label_smothing"),
@@ -140,7 +144,8 @@ def test_options_are_by_keyword(call):
         (binary_cross_entropy, "eps", np.zeros(3), TypeError, "`eps` must be a number"),
         (sigmoid_focal_loss, "gamma", -1.0, ValueError, "`gamma` must be at least 0.0; got -1.0"),
         (sigmoid_focal_loss, "gamma", float("nan"), ValueError, "`gamma` must be at least"),
-        (sigmoid_focal_loss, "gamma", "2", TypeError, "`gamma` must be an array"),
+        (sigmoid_focal_loss, "gamma", None, TypeError, "`gamma` must be a number or an array; got None"),
+        (sigmoid_focal_loss, "gamma", "2", TypeError, "`gamma` must be a number or an array"),
         (sigmoid_focal_loss, "alpha", 1.5, ValueError, "`alpha` must be from 0 to 1"),
         (sigmoid_focal_loss, "alpha", np.ones(2), ValueError, r"`alpha` must.*\(2,\)"),
     ],
@@ -277,7 +282,10 @@ def test_two_devices_of_torch(option):
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:Warning")
-@pytest.mark.parametrize("kind", ["coo", "csr", "nested", "quantised", "integer"])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors:UserWarning")
+@pytest.mark.parametrize(
+    "kind", ["coo", "csr", "nested", "masked", "mkldnn", "quantised", "integer"]
+)
 def test_kinds_of_torch(kind):
     import torch
 
@@ -286,13 +294,17 @@ def test_kinds_of_torch(kind):
         "coo": x.to_sparse,
         "csr": x.to_sparse_csr,
         "nested": lambda: torch.nested.nested_tensor([x[0], x[1]]),
+        "masked": lambda: torch.masked.masked_tensor(x, x > 0),
+        "mkldnn": x.to_mkldnn,
         "quantised": lambda: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8),
         "integer": x.long,
     }[kind]
     message = {
-        "coo": "`logits` is a torch.Tensor: it is sparse; pass it by",
-        "csr": "`logits` is a torch.Tensor: it is sparse; pass it by",
+        "coo": "`logits` is a torch.Tensor: it is sparse; pass it by `.to_dense",
+        "csr": "`logits` is a torch.Tensor: it is sparse; pass it by `.to_dense",
         "nested": "`logits` is a torch.Tensor: it is nested; pass `.to_padded",
+        "masked": "`logits` is a torch.masked.*mask would be lost.*get_data.*get_mask",
+        "mkldnn": "`logits` is a torch.Tensor: pass `.to_dense",
         "quantised": "`logits` must be float16.*got torch.quint8",
         "integer": "`logits` must be float16.*got torch.int64",
     }[kind]
@@ -308,7 +320,8 @@ def test_sparse_and_frames():
             return X
 
     with pytest.raises(
-        TypeError, match=r"`logits` is a scipy.sparse.*it is sparse; pass it by"
+        TypeError,
+        match=r"`logits` is a scipy.sparse.*it is sparse; pass it by `.toarray",
     ):
         sigmoid_cross_entropy(scipy.sparse.csr_array(X), 1)
     with pytest.raises(TypeError, match=r"`logits` is a .*Frame: pass `.to_numpy"):

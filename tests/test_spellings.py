@@ -513,6 +513,15 @@ def test_sklearn_lists_and_labels():
         ([0, 1], [0.1, np.nan], {}, ValueError, "and not NaN"),
         ([0, 1], np.ones((2, 1, 1)), {}, ValueError, "1 or 2 axes"),
         ([0, 1], np.array([0, 1]), {}, TypeError, "`y_proba` must be float16"),
+        ([0, 1], ["0.1", "0.2"], {}, TypeError, "`y_proba` must be .* got <U3"),
+        (
+            [0, 1],
+            [[0.1], [0.2, 0.8]],
+            {},
+            ValueError,
+            "`y_proba`.* one length",
+        ),
+        ([0, 1], [0.1, 0.2], {"sample_weight": ["1", "2"]}, TypeError, "_weight`.*<U1"),
     ],
 )
 def test_sklearn_refusals(y_true, y_proba, options, error, match):
@@ -718,6 +727,8 @@ def test_spellings_compile_in_full(name):
          TypeError, "`y_pred` is a list"),
         (lambda: keras.binary_focal_crossentropy(Y, P, gamma=-1),
          ValueError, "`gamma` must be at least 0"),
+        (lambda: keras.binary_focal_crossentropy(Y, P, gamma="2"),
+         TypeError, "`gamma` must be a number; got str, '2'"),
         (lambda: keras.binary_focal_crossentropy(Y, P, True, 2.0),
          ValueError, "`alpha` must be from 0 to 1"),
         (lambda: keras.binary_focal_crossentropy(Y, P, label_smoothing=2),

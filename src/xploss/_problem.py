@@ -34,10 +34,16 @@ class Problem(NamedTuple):
 # ---- options --------------------------------------------------------------------
 
 
+def check_number(name: str, value: Any) -> None:
+    if not _arrays.is_number(value):
+        raise TypeError(
+            f"`{name}` must be a number; got {_arrays.kind(value)}, {value!r:.40}"
+        )
+
+
 def check_fraction(name: str, value: Any, most: float = 1.0) -> float:
     """A number in [0, most], known before anything is computed."""
-    if not _arrays.is_number(value):
-        raise TypeError(f"`{name}` must be a number; got {_arrays.kind(value)}")
+    check_number(name, value)
     if not 0.0 <= value <= most:
         raise ValueError(f"`{name}` must be from 0 to {most}; got {value!r}")
     return float(value)
@@ -45,6 +51,8 @@ def check_fraction(name: str, value: Any, most: float = 1.0) -> float:
 
 def check_least(name: str, value: Any, least: float = 0.0) -> Any:
     """A number of at least `least`; an array is not looked at."""
+    if value is None:
+        raise TypeError(f"`{name}` must be a number or an array; got None")
     if isinstance(value, float) and not value >= least:
         raise ValueError(f"`{name}` must be at least {least}; got {value!r}")
     return value

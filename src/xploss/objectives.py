@@ -9,14 +9,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ._arrays import Anchor, anchor, is_number, kind, library, namespace
+from ._arrays import Anchor, anchor, kind, library, namespace
 from ._losses import (
     grad_and_hess,
     sigmoid_cross_entropy,
     sigmoid_focal_loss,
     unwrapped,
 )
-from ._problem import check_least, quiet
+from ._problem import check_least, check_number, quiet
 
 CONVEX_FLOOR = 1e-16  # what XGBoost's own binary:logistic has
 # The best average precision of 0.03 to 1 for gamma 1, 2 and 5 on a table with 1%
@@ -114,8 +114,7 @@ def _checked_floor(floor: Any, loss: Any) -> float:
     if floor is None:
         focal = unwrapped(loss)[0] is sigmoid_focal_loss
         return FOCAL_FLOOR if focal else CONVEX_FLOOR
-    if not is_number(floor):
-        raise TypeError(f"`hessian_floor` must be a number; got {kind(floor)}")
+    check_number("hessian_floor", floor)
     return float(check_least("hessian_floor", float(floor)))
 
 

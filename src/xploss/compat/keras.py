@@ -13,7 +13,7 @@ from typing import Any
 from .. import _formula
 from .._arrays import FLOATS, _fits, anchor, is_number, namespace
 from .._losses import binary_cross_entropy, sigmoid_cross_entropy, sigmoid_focal_loss
-from .._problem import check_axis, check_fraction, check_least, problem
+from .._problem import check_axis, check_fraction, check_least, check_number, problem
 from ._shared import by_formula
 
 EPSILON = 1e-7  # keras.config.epsilon()
@@ -64,6 +64,7 @@ def _focal_crossentropy(
             **options,
         )
     smoothing = check_fraction("label_smoothing", label_smoothing)
+    check_number("gamma", gamma)
     parameters = (check_least("gamma", float(gamma)), balance, smoothing)
     p = problem(anchor("y_pred", y_pred), None, y_true, parameters, **options)
     return by_formula(_focal_of_probabilities, p)

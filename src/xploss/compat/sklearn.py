@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _losses
-from .._arrays import Anchor, _same_shape, anchor, kind, library
+from .._arrays import REALS, Anchor, _same_shape, anchor, kind, library
 
 
 def _on_host(labels: Any) -> npt.NDArray[Any]:
@@ -83,10 +83,22 @@ def _beside(first: Anchor, values: Any, dtype: Any) -> Any:
     return first.xp.asarray(values, dtype=dtype, device=first.device)
 
 
+def _numbers(name: str, values: Any) -> Any:
+    """A list as an array, which it has to be; text is no number."""
+    if not isinstance(values, list | tuple):
+        return values
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(
+            f"`{name}` must have rows of one length; got {values!r:.40}"
+        ) from None
+    return anchor(name, array, REALS).array.astype(float)
+
+
 def _checked(y_proba: Any) -> Anchor:
     """Probabilities (n,) or (n, columns), in [0, 1] where looking does not wait."""
-    if isinstance(y_proba, list | tuple):
-        y_proba = np.asarray(y_proba, dtype=float)
+    y_proba = _numbers("y_proba", y_proba)
     first = anchor("y_proba", y_proba)
     if len(first.shape) not in (1, 2):
         raise ValueError(f"`y_proba` must have 1 or 2 axes; got shape {first.shape}")
@@ -159,7 +171,8 @@ def log_loss(
     xp, probs = first.xp, first.array
     columns = 1 if probs.ndim == 1 else probs.shape[1]
     positive = _beside(first, _is_positive(y_true, labels, max(columns, 2)), xp.bool)
-    if isinstance(sample_weight, list | tuple | np.ndarray):
+    sample_weight = _numbers("sample_weight", sample_weight)
+    if isinstance(sample_weight, np.ndarray):
         if not np.any(sample_weight):
             raise ValueError("`sample_weight` must not be 0 throughout")
         sample_weight = _beside(first, sample_weight, probs.dtype)
