@@ -99,6 +99,17 @@ def _torch() -> Iterator[Backend]:
         yield Backend("torch-cuda", "torch", ALL, on("cuda"), numpy)
 
 
+def jax_float64(enabled: bool = True) -> contextlib.AbstractContextManager[Any]:
+    """`jax.enable_x64`, which has another name before JAX 0.8."""
+    import jax
+
+    if not hasattr(jax, "enable_x64"):
+        from jax.experimental import enable_x64
+
+        return enable_x64(enabled)
+    return jax.enable_x64(enabled)
+
+
 def _jax() -> Iterator[Backend]:
     import jax
     import jax.numpy as jnp
@@ -118,13 +129,13 @@ def _jax() -> Iterator[Backend]:
 
     @contextlib.contextmanager
     def double() -> Iterator[None]:
-        with jax.enable_x64(True):
+        with jax_float64():
             yield
 
     @contextlib.contextmanager
     def strict() -> Iterator[None]:
         with (
-            jax.enable_x64(True),
+            jax_float64(),
             jax.numpy_dtype_promotion("strict"),
             jax.numpy_rank_promotion("raise"),
         ):

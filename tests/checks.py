@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from backends import jax_float64
 
 Loss = Callable[[Any, Any], Any]
 
@@ -70,7 +71,7 @@ def compiles_strictly(loss: Loss) -> None:
 
     for with_float64 in (False, True):
         with (
-            jax.enable_x64(with_float64),
+            jax_float64(with_float64),
             jax.numpy_dtype_promotion("strict"),
             jax.numpy_rank_promotion("raise"),
             warnings.catch_warnings(),

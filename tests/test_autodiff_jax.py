@@ -3,6 +3,7 @@
 import json
 from functools import partial
 
+import backends
 import jax
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ total = partial(xploss.sigmoid_cross_entropy, reduction="sum")
 def _strictly():
     """No dtype is promoted and no rank: both raise."""
     with (
-        jax.enable_x64(True),
+        backends.jax_float64(),
         jax.numpy_dtype_promotion("strict"),
         jax.numpy_rank_promotion("raise"),
     ):

@@ -58,7 +58,7 @@ WRONG = {
     "weights-complex": (Y, {"weights": Y + 0j}, TypeError, "`weights` must be boolean, integer"),
     "where-float": (Y, {"where": Y}, TypeError, "`where` must be boolean.*comparison.*got float32"),
     "where-integer": (Y, {"where": 1}, TypeError, "`where` must be a boolean or an array.*int, 1"),
-    "where-trailing": (Y, {"where": Y[0] > 0}, ValueError, r"`where` must.*`where\[:, None\]`"),
+    "where-trailing": (Y, {"where": Y[0] > 0}, ValueError, r"`where` must be a boolean or fit.*`where\[:, None\]`"),
     "where-shape": (Y, {"where": np.ones((4, 2), bool)}, ValueError, r"`where` must.*got shape \(4, 2\)"),
     "keyword": (Y, {"label_smothing": 0.1}, TypeError, "label_smothing"),
 }  # fmt: skip

@@ -15,7 +15,11 @@ import numpy as np
 
 Array = Any  # an array of any library
 
+# Tuples, since PyTorch 2.7 cannot compile `isinstance(number, bool | float)`:
+# https://github.com/pytorch/pytorch/issues/144275
 NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
+PYTHON_NUMBERS = (bool, float)
+BOOLEANS = (bool, np.bool_)
 FLOATS = frozenset({"float64", "float32", "float16", "bfloat16"})
 INTEGERS = frozenset(
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
@@ -33,7 +37,8 @@ SINGLE_DEVICE = ("numpy", "array_api_strict", "torch", "cupy")
 
 def is_number(argument: Any) -> bool:
     """Python numbers and NumPy scalars are numbers beside any library's arrays."""
-    return isinstance(argument, NUMBERS)
+    # NumPy has a time span for an integer.
+    return isinstance(argument, NUMBERS) and not isinstance(argument, np.timedelta64)
 
 
 def kind(argument: Any) -> str:
@@ -48,16 +53,28 @@ def library(xp: Any) -> str:
     return name.removeprefix("array_api_compat.").partition(".")[0]
 
 
+def _is_masked(tensor: Any) -> bool:
+    """`torch.masked` is loaded for those who use it."""
+    return type(tensor).__name__ == "MaskedTensor"
+
+
 def _instead_of(argument: Any) -> str | None:
     """What to pass instead of something that looks like an array but is refused."""
+    if isinstance(argument, type):
+        return "it is a class; pass an array"
     if isinstance(argument, np.ma.MaskedArray):
         return "its mask would be lost; pass its data, by `ma.getdata`, `where=~mask`"
     if isinstance(argument, np.matrix):
         return "pass `numpy.asarray(...)` of it"
+    if _is_masked(argument):
+        return "its mask would be lost; pass `.get_data()`, `where=.get_mask()`"
     if "sparse" in type(argument).__module__ or "sparse" in str(
         getattr(argument, "layout", "")
     ):
-        return "it is sparse; pass it by `.todense()`, `.toarray()` or `.to_dense()`"
+        # SciPy's `todense` may make a numpy.matrix.
+        ways = ("toarray", "to_dense", "todense")
+        way = next((name for name in ways if hasattr(argument, name)), ways[0])
+        return f"it is sparse; pass it by `.{way}()`"
     if getattr(argument, "is_nested", False):
         return "it is nested; pass `.to_padded_tensor(0.0)` and its mask as `where`"
     if isinstance(argument, list | tuple):
@@ -67,14 +84,16 @@ def _instead_of(argument: Any) -> str | None:
     return None
 
 
-def namespace(name: str, argument: Any) -> Any:
+def namespace(name: str, argument: Any, wanted: str = "an array") -> Any:
     """The array-API namespace of an argument, or a TypeError that says what to pass."""
     if type(argument) is np.ndarray:
         return np
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(argument, torch.Tensor):
-        if argument.layout is not torch.strided or argument.is_nested:
-            raise TypeError(f"`{name}` is a {kind(argument)}: {_instead_of(argument)}")
+        plain = argument.layout is torch.strided and not argument.is_nested
+        if not plain or _is_masked(argument):
+            dense = _instead_of(argument) or "pass `.to_dense()` of it"
+            raise TypeError(f"`{name}` is a {kind(argument)}: {dense}")
         # array_api_compat finds out through lru_cache, of which torch.compile warns:
         # https://github.com/pytorch/pytorch/issues/152994
         import array_api_compat.torch as torch_namespace
@@ -89,7 +108,7 @@ def namespace(name: str, argument: Any) -> Any:
         return np
     if not array_api_compat.is_array_api_obj(argument):
         raise TypeError(
-            f"`{name}` must be an array of NumPy, PyTorch, JAX, CuPy, Dask or another "
+            f"`{name}` must be {wanted} of NumPy, PyTorch, JAX, CuPy, Dask or another "
             f"array-API library; got {kind(argument)}, {argument!r:.40}"
         )
     return array_api_compat.array_namespace(argument)
@@ -143,7 +162,7 @@ def single_device(xp: Any, array: Array) -> Any:
 
 def beside(xp: Any, array: Array, argument: Any) -> Any:
     """A number as a 0-d array, made on the device: nothing comes over from the host."""
-    if not isinstance(argument, bool | float):
+    if not isinstance(argument, PYTHON_NUMBERS):
         return argument
     dtype = xp.bool if isinstance(argument, bool) else computing_dtype(xp, array)
     return xp.full((), argument, dtype=dtype, device=single_device(xp, array))
@@ -189,14 +208,10 @@ class Anchor(NamedTuple):
     name: str
     array: Array
     xp: Any
-
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        return tuple(self.array.shape)
-
-    @property
-    def device(self) -> Any:
-        return single_device(self.xp, self.array)
+    # PyTorch 2.7 cannot compile a property of a named tuple:
+    # https://github.com/pytorch/pytorch/blob/v2.7.0/torch/_dynamo/variables/lists.py
+    shape: tuple[Any, ...]
+    device: Any  # None where arrays may have several
 
     def labels(self, labels: Any) -> Any:
         """A number, or an array of the same shape."""
@@ -240,16 +255,17 @@ class Anchor(NamedTuple):
         """A bool, or a boolean array that fits."""
         if where is None:
             return None
-        if isinstance(where, bool | np.bool_):
+        if isinstance(where, BOOLEANS):
             return bool(where)
         self._check_beside("where", where, BOOLEAN)
-        self._check_spread("where", tuple(where.shape))
+        self._check_spread("where", tuple(where.shape), "a boolean")
         return where
 
     def _check_beside(
         self, name: str, other: Any, dtypes: frozenset[str] = REALS
     ) -> None:
-        xp = namespace(name, other)
+        scalar = "a boolean" if dtypes is BOOLEAN else "a number"
+        xp = namespace(name, other, f"{scalar} or an array")
         if xp is not self.xp:
             raise TypeError(
                 f"`{self.name}` is an array of {library(self.xp)} and `{name}` one of "
@@ -263,7 +279,9 @@ class Anchor(NamedTuple):
                 f"{other.device}; move one to the other's"
             )
 
-    def _check_spread(self, name: str, shape: tuple[Any, ...]) -> None:
+    def _check_spread(
+        self, name: str, shape: tuple[Any, ...], scalar: str = "a number"
+    ) -> None:
         if not shape or _fits(shape, self.shape):
             return
         hint = "a size-1 axis spreads it"
@@ -271,7 +289,7 @@ class Anchor(NamedTuple):
             tail = ", None" * (len(self.shape) - 1)
             hint = f"one a sample is `{name}[:{tail}]`, one a class `{name}[None, :]`"
         raise ValueError(
-            f"`{name}` must be a number or fit onto `{self.name}`, {self.shape}, with "
+            f"`{name}` must be {scalar} or fit onto `{self.name}`, {self.shape}, with "
             f"the same rank; got shape {shape}; {hint}"
         )
 
@@ -280,7 +298,7 @@ def anchor(name: str, array: Any, dtypes: frozenset[str] = FLOATS) -> Anchor:
     """The first argument, checked: a floating array, unless `dtypes` says otherwise."""
     xp = namespace(name, array)
     check_dtype(name, array, dtypes)
-    return Anchor(name, array, xp)
+    return Anchor(name, array, xp, tuple(array.shape), single_device(xp, array))
 
 
 # ---- sums --------------------------------------------------------------------------

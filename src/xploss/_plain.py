@@ -66,7 +66,7 @@ def per_element(xp: Any, e: Evaluation) -> tuple[Array, ...]:
         # What is left out must not reach a derivative: 0 * NaN is NaN.
         return xp.where(where, argument, 0.5)
 
-    def finished(result: Array, dtype: Any, scale: float | None) -> Array:
+    def finished(result: Array, dtype: Any, scale: Any) -> Array:
         if weights is not None:
             result = result * xp.astype(masked(weights), computing, copy=False)
         if where is not None:
