@@ -75,13 +75,14 @@ def newest(session: nox.Session) -> None:
 
 @nox.session(tags=["all"])
 def examples(session: nox.Session) -> None:
-    """The examples and `python -m xploss`, with every backend installed."""
+    """The examples, `python -m xploss`, wrong calls: with every backend installed."""
     install(session, "test", *(b for b in BACKENDS if b != "cupy" or CUPY_RUNS))
     session.run("python", "-m", "xploss")
     session.run("python", "examples/replicas.py")
     session.run("python", "examples/breast_cancer.py")
     names = ["tests/test_examples.py", "tests/test_main.py"]
     session.run("pytest", "--backend=numpy", *names)
+    session.run("pytest", "--backend=numpy", "tests/errors", *session.posargs)
 
 
 @nox.session(tags=["all"])
