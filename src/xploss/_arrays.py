@@ -173,7 +173,9 @@ def beside(xp: Any, array: Array, argument: Any) -> Any:
 
 def _same_size(one: Any, other: Any) -> bool:
     """Dask writes a size that it does not know as nan: it matches any."""
-    return bool(one == other) or one != one or other != other
+    # Not `bool` of it, which PyTorch 2.7 cannot compile of a size that changes.
+    same: bool = one == other or one != one or other != other
+    return same
 
 
 def _same_shape(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

@@ -144,11 +144,13 @@ def evaluate(p: Problem, formula: Callable[..., Any], outputs: int = 1) -> Any:
         e = Evaluation(formula, arguments, (logits.dtype,) * outputs)
         return _evaluate.evaluate(xp, e)
     wide = _arrays.computing_dtype(xp, logits)
-    e = Evaluation(formula, arguments, (wide,), True, p.axis, p.n)
+    dtypes: tuple[Any, ...] = (wide,)
+    share = None
     if outputs == 2:
         dtypes = (wide, wide if _divides_later(p) else logits.dtype)
         share = None if p.n is None else 1.0 / p.n if p.n != 0 else 0.0
-        e = e._replace(dtypes=dtypes, scales=(None, share))
+    scales = (None, share)
+    e = Evaluation(formula, arguments, dtypes, True, p.axis, p.n, scales=scales)
     return _evaluate.evaluate(xp, e)
 
 
