@@ -75,14 +75,16 @@ def newest(session: nox.Session) -> None:
 
 @nox.session(tags=["all"])
 def examples(session: nox.Session) -> None:
-    """The examples, `python -m xploss`, wrong calls: with every backend installed."""
-    install(session, "test", *(b for b in BACKENDS if b != "cupy" or CUPY_RUNS))
+    """Examples, `python -m xploss`, wrong calls, types: with every backend there."""
+    install(session, "test", "lint", *(b for b in BACKENDS if b != "cupy" or CUPY_RUNS))
     session.run("python", "-m", "xploss")
     session.run("python", "examples/replicas.py")
     session.run("python", "examples/breast_cancer.py")
     names = ["tests/test_examples.py", "tests/test_main.py"]
     session.run("pytest", "--backend=numpy", *names)
     session.run("pytest", "--backend=numpy", "tests/errors", *session.posargs)
+    # Without the settings for our own sources, which skip the libraries.
+    session.run("mypy", "--config-file=", "--strict", "tests/typed_user.py")
 
 
 @nox.session(tags=["all"])

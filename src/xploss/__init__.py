@@ -5,7 +5,7 @@
 0.06346400552148625
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._labels import check_labels
 from ._losses import (
@@ -32,12 +32,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load what few need when it is asked for."""
-    import importlib
+if TYPE_CHECKING:  # to which a module with `__getattr__` has every name
+    from . import compat as compat
+    from . import objectives as objectives
 
-    if name in ("compat", "objectives"):
-        return importlib.import_module(f"xploss.{name}")
-    if name == "__version__":
-        return importlib.import_module("importlib.metadata").version("xploss")
-    raise AttributeError(f"module 'xploss' has no attribute {name!r}")
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Load what few need when it is asked for."""
+        import importlib
+
+        if name in ("compat", "objectives"):
+            return importlib.import_module(f"xploss.{name}")
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version("xploss")
+        raise AttributeError(f"module 'xploss' has no attribute {name!r}")

@@ -4,7 +4,6 @@
 SciPy and array-api-strict at once: `nox -s examples`.
 """
 
-import importlib
 import re
 import textwrap
 import warnings
@@ -23,13 +22,6 @@ runs them again and compares; the list of them is `tests/errors/wrong_calls.py`.
 Messages are broken to fit the page.
 """
 CALLS = [call for group in WRONG_CALLS.values() for call in group]
-
-
-@pytest.fixture(autouse=True)
-def _spellings():
-    """`compat.keras` is an attribute once it is imported."""
-    for name in ("keras", "optax", "sklearn", "tensorflow", "torch"):
-        importlib.import_module(f"xploss.compat.{name}")
 
 
 def refusal(call):

@@ -9,7 +9,7 @@ PyTorch itself is not loaded here; `BCEWithLogitsLoss` loads it when asked for.
 """
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import _formula, _losses
 from .._arrays import _fits, anchor, is_number, namespace
@@ -214,15 +214,19 @@ def sigmoid_focal_loss(
     )
 
 
-def __getattr__(name: str) -> Any:
-    """`BCEWithLogitsLoss` is a `torch.nn.Module`: PyTorch is loaded for it alone."""
-    if name != "BCEWithLogitsLoss":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        from ._torch_module import BCEWithLogitsLoss
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            "`BCEWithLogitsLoss` is a torch.nn.Module and needs PyTorch: "
-            "pip install 'xploss[torch]'"
-        ) from error
-    return BCEWithLogitsLoss
+if TYPE_CHECKING:  # to which a module with `__getattr__` has every name
+    from ._torch_module import BCEWithLogitsLoss as BCEWithLogitsLoss
+else:
+
+    def __getattr__(name: str) -> Any:
+        """PyTorch is loaded for its module alone, `BCEWithLogitsLoss`."""
+        if name != "BCEWithLogitsLoss":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            from ._torch_module import BCEWithLogitsLoss
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                "`BCEWithLogitsLoss` is a torch.nn.Module and needs PyTorch: "
+                "pip install 'xploss[torch]'"
+            ) from error
+        return BCEWithLogitsLoss
