@@ -6,7 +6,9 @@ one that is marked `library("torch")` runs when torch is tested; any other one b
 to NumPy's run.
 """
 
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import backends
@@ -18,7 +20,10 @@ def pytest_addoption(parser):
     parser.addoption("--matrix", type=Path, help="where to leave the matrix, as JSON")
 
 
+@pytest.hookimpl(tryfirst=True)  # hypothesis loads its profile in this hook too
 def pytest_configure(config):
+    if config.getoption("--hypothesis-profile", None):
+        importlib.import_module("strategies")  # which registers them, and takes 0.3 s
     config.addinivalue_line(
         "markers", "library(name): runs when that library is tested"
     )
@@ -109,6 +114,12 @@ def pytest_report_header(config):
         f"backends tested: {', '.join(map(str, config.stash[VARIANTS]))}",
         f"backends not tested: {', '.join(sorted(missing)) or 'none'}",
     ]
+
+
+def pytest_terminal_summary(terminalreporter):
+    fuzzing = sys.modules.get("strategies")
+    for backend, examples in fuzzing.COUNTS.items() if fuzzing else ():
+        terminalreporter.write_line(f"fuzzing {backend}: {examples} examples")
 
 
 def pytest_sessionfinish(session):

@@ -301,7 +301,7 @@ def _by_lines(
     if invalid.seen:
         invalid.seen = False
         wrong = np.isnan(space[0])
-        first, second = (a if _is_number(a) else a[wrong] for a in (logits, labels))
+        first, second = (a[wrong] if _is_spread(a) else a for a in (logits, labels))
         answers = _answers(xp, e, (first, second, *options), space)
         for result, answer in zip(space, answers, strict=False):
             result[wrong] = answer
