@@ -39,8 +39,8 @@ COUNTS: Counter[str] = Counter()  # examples by backend
 # compile, under `jit` each time anew.  Or the variant runs what another one does.
 COST = {
     "numpy": 1, "numpy-read-only": 10, "torch": 2, "torch-default-float64": 10,
-    "strict-device1": 4, "strict-no-float64": 10, "dask": 30, "cupy-on-host": 30,
-    "cupy-gpu": 4, "torch-cuda": 4, "jax": 10, "jax-jit": 30, "jax-no-float64": 30,
+    "strict-device1": 4, "strict-no-float64": 10, "dask": 30, "cupy-on-host": 60,
+    "cupy-gpu": 4, "torch-cuda": 4, "jax": 30, "jax-jit": 100, "jax-no-float64": 100,
 }  # fmt: skip
 
 
@@ -327,6 +327,10 @@ class Call:
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def label_dtype(self) -> str:
+        return self.dtype if self.kind == "same" else self.kind
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return self.first.shape
 
@@ -334,9 +338,12 @@ class Call:
         logits = self.loss is not xploss.binary_cross_entropy
         first = (logit_table if logits else prob_table)(self.dtype)
         labels = label_table(self.dtype)[self.labels]
-        if self.kind in ("bool", *INTEGERS):  # PyTorch makes none of a 0-d float
-            labels = labels.astype(self.kind)
-        return np.asarray(first[self.first]), np.asarray(labels)
+        return np.asarray(first[self.first]), self.as_labels(labels)
+
+    def as_labels(self, numbers: np.ndarray) -> np.ndarray:
+        """Integers as such: PyTorch makes none of a float that is 0-d."""
+        whole = self.kind in ("bool", *INTEGERS)
+        return np.asarray(numbers, self.kind if whole else None)
 
     def spread(self, name: str, default: Any) -> np.ndarray:
         option = self.options.get(name)
@@ -369,7 +376,6 @@ class Call:
 def given(backend: Backend, call: Call) -> tuple[list[Any], list[Any], dict[str, Any]]:
     """[logits, labels], what they are views of, and the options, of the library."""
     first, labels = call.values()
-    kind = call.dtype if call.kind == "same" else call.kind
     if call.layout == "overlapping":
         both = np.append(first.ravel(), labels.ravel()[-1:])
         base = backend.array(both, call.dtype)
@@ -379,9 +385,9 @@ def given(backend: Backend, call: Call) -> tuple[list[Any], list[Any], dict[str,
         bases = [base]
     else:
         layout = LAYOUTS[backend.library][call.layout]
-        made = [(first, call.dtype), (labels, kind)]
+        made = [(first, call.dtype), (labels, call.label_dtype)]
         bases = [backend.array(layout.make(values), dtype) for values, dtype in made]
-        floating = kind == call.dtype or "float" in kind
+        floating = "float" in call.label_dtype
         views = [layout.view, layout.view if floating else no_gradient(layout.view)]
         arrays = [v(a, call.shape) for v, a in zip(views, bases, strict=True)]
     options = expected.of_backend(backend, call.dtype, call.options)

@@ -12,7 +12,7 @@ from typing import Any
 import dask.array
 
 from . import _arrays
-from ._plain import Evaluation, mean_of
+from ._plain import Evaluation, mean_of, quietly
 
 
 def _on_block(
@@ -22,14 +22,11 @@ def _on_block(
     *blocks: Any,
 ) -> Any:
     """`arguments` with the blocks in the places that hold an Ellipsis."""
-    from ._problem import quiet
-
     _check_sizes(spread, blocks)
     xp, remaining = _arrays.namespace("block", blocks[0]), iter(blocks)
     filled = [next(remaining) if a is ... else a for a in arguments]
-    with quiet(xp):
-        results = function(xp, *filled)
-        return results[0][None] if len(results) == 1 else xp.stack(results)
+    results = quietly(xp, function, xp, *filled)
+    return results[0][None] if len(results) == 1 else xp.stack(results)
 
 
 def _check_sizes(spread: list[tuple[bool, ...]], blocks: tuple[Any, ...]) -> None:
@@ -65,11 +62,8 @@ def _aligned(array: Any, like: Any) -> Any:
 
 
 def _output_of_block(k: int, dtype: Any, block: Any) -> Any:
-    from ._problem import quiet
-
     xp = _arrays.namespace("block", block)
-    with quiet(xp):
-        return xp.astype(block[k, ...], dtype, copy=False)
+    return quietly(xp, partial(xp.astype, copy=False), block[k, ...], dtype)
 
 
 def blockwise(
@@ -133,12 +127,15 @@ def _total_of_block(
     block: Any, axis: tuple[int, ...], keepdims: bool, to: Any = None
 ) -> Any:
     """The sum over `axis` as it was added, or rounded to a dtype."""
-    from ._problem import quiet
-
     xp = _arrays.namespace("block", block)
-    with quiet(xp):
-        total = _arrays.unrounded_total(xp, block, axis, keepdims)
-        return total if to is None else xp.astype(total, to, copy=False)
+    return quietly(xp, _block_total, xp, block, axis, keepdims, to)
+
+
+def _block_total(
+    xp: Any, block: Any, axis: tuple[int, ...], keepdims: bool, to: Any
+) -> Any:
+    total = _arrays.unrounded_total(xp, block, axis, keepdims)
+    return total if to is None else xp.astype(total, to, copy=False)
 
 
 def total(values: Any, axis: tuple[int, ...] | None, keepdims: bool) -> Any:

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, ParamSpec
 
 from . import _formula
 from ._arrays import anchor, is_number, kind
+from ._plain import quietly
 from ._problem import (
     Problem,
     check_fraction,
     check_least,
     evaluate,
     problem,
-    quiet,
     reduced,
     reduced_with_gradient,
 )
@@ -48,8 +48,7 @@ def _loss(checked: Callable[P, Problem]) -> Callable[P, Any]:
     @functools.wraps(checked)
     def loss(*args: P.args, **options: P.kwargs) -> Any:
         p = checked(*args, **options)
-        with quiet(p.anchor.xp):
-            return reduced(p, *evaluate(p, p.formulas.value))
+        return quietly(p.anchor.xp, reduced, p, p.formulas.value)
 
     return loss
 
@@ -304,8 +303,9 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     @functools.wraps(loss)
     def derived(*args: Any, **options: Any) -> tuple[Any, Any]:
         p = checked(*args, **options)
-        with quiet(p.anchor.xp):
-            return reduced_with_gradient(p, *evaluate(p, p.formulas.value_and_slope, 2))
+        formula = p.formulas.value_and_slope
+        pair: tuple[Any, Any] = quietly(p.anchor.xp, reduced_with_gradient, p, formula)
+        return pair
 
     return derived
 
@@ -346,9 +346,9 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     def derived(*args: Any, **options: Any) -> tuple[Any, Any]:
         _refuse_reduction(options)
         p = checked(*args, reduction="none", **options)
-        with quiet(p.anchor.xp):
-            slopes, curvatures = evaluate(p, p.formulas.slope_and_curvature, 2)
-            return slopes, curvatures
+        formula = p.formulas.slope_and_curvature
+        slopes, curvatures = quietly(p.anchor.xp, evaluate, p, formula, 2)
+        return slopes, curvatures
 
     whole = inspect.signature(loss)
     kept = [v for k, v in whole.parameters.items() if k not in ("reduction", "axis")]
@@ -361,8 +361,7 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
 
 def _per_element(formula: Callable[..., Any], x: Any, label: float) -> Any:
     p = problem(anchor("x", x), LOGITS, label, (None, 0.0))
-    with quiet(p.anchor.xp):
-        return evaluate(p, formula)[0]
+    return quietly(p.anchor.xp, evaluate, p, formula)[0]
 
 
 def sigmoid(x: Any) -> Any:

@@ -5,9 +5,12 @@ The inputs come as they are, so that nothing is widened before it is saved for a
 derivative, nor more of it at a time than has to be.
 """
 
+import contextvars
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from . import _arrays
 from ._arrays import Array
@@ -27,6 +30,22 @@ class Evaluation(NamedTuple):
     n: int | None = None
     keepdims: bool = False  # of a sum along axes
     scales: tuple[float | None, ...] = (None, None)  # what they are multiplied by
+
+
+def quietly(xp: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """function(*args): a tail that underflows, or a NaN handed in, is no warning.
+
+    In a context of its own, since an interrupt may skip the end of a `with`, and
+    `numpy.errstate` would stay: https://github.com/python/cpython/issues/148874
+    """
+    if _arrays.library(xp) not in ("numpy", "array_api_strict"):
+        return function(*args)
+    return contextvars.copy_context().run(_without_warnings, function, *args)
+
+
+def _without_warnings(function: Callable[..., Any], *args: Any) -> Any:
+    np.seterr(all="ignore")
+    return function(*args)
 
 
 def plainly(xp: Any, e: Evaluation) -> tuple[Any, ...]:

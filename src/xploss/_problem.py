@@ -1,14 +1,11 @@
 """One call of a loss: options checked, formula evaluated, weighed, masked, reduced."""
 
-import contextlib
 import difflib
 import functools
 import math
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from . import _arrays, _evaluate, _formula
 from ._arrays import Anchor, Array
@@ -125,13 +122,6 @@ def problem(
 # ---- evaluation -----------------------------------------------------------------
 
 
-def quiet(xp: Any) -> contextlib.AbstractContextManager[Any]:
-    """A tail that underflows, or a NaN that was handed in, is no reason to warn."""
-    if _arrays.library(xp) in ("numpy", "array_api_strict"):
-        return np.errstate(all="ignore")
-    return contextlib.nullcontext()
-
-
 def evaluate(p: Problem, formula: Callable[..., Any], outputs: int = 1) -> Any:
     """The outputs of a formula, weighed and masked: a tuple of them.
 
@@ -196,15 +186,15 @@ def _denominator(p: Problem) -> Array:
     return n
 
 
-def reduced(p: Problem, total: Array) -> Array:
-    """The reduction, of the first output; 16-bit logits stay in float32."""
+def reduced(p: Problem, formula: Callable[..., Any]) -> Array:
+    """The reduction of a formula; 16-bit logits stay in float32."""
+    (total,) = evaluate(p, formula)
     return _divided(p, total, _denominator(p)) if _divides_later(p) else total
 
 
-def reduced_with_gradient(
-    p: Problem, total: Array, slopes: Array
-) -> tuple[Array, Array]:
+def reduced_with_gradient(p: Problem, formula: Callable[..., Any]) -> Any:
     """And its derivative (of its sum, where it is an array) by the logits."""
+    total, slopes = evaluate(p, formula, 2)
     if not _divides_later(p):
         return total, slopes
     n, dtype = _denominator(p), p.anchor.array.dtype

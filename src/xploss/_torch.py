@@ -19,7 +19,7 @@ from array_api_compat import torch as xp
 from torch.autograd import Function
 
 from . import _arrays, _formula, _host, _torch_private
-from ._plain import Evaluation, plain, plainly
+from ._plain import Evaluation, plain, plainly, quietly
 
 NARROW = {torch.float16, torch.bfloat16}
 VIEWED = {
@@ -75,7 +75,8 @@ def _by_views(e: Evaluation) -> tuple[Any, ...]:
     wide = [np.float64 if d is torch.float64 else np.float32 for d in e.dtypes]
     arguments = tuple([_view(a) for a in e.arguments])
     views = e._replace(arguments=arguments, dtypes=tuple(wide))
-    made = [torch.from_numpy(np.asarray(r)) for r in _host.evaluate(np, views)]
+    results = quietly(np, _host.evaluate, np, views)
+    made = [torch.from_numpy(np.asarray(r)) for r in results]
     return tuple(
         [a if a.dtype is d else a.to(d) for a, d in zip(made, e.dtypes, strict=True)]
     )

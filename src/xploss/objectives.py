@@ -16,7 +16,8 @@ from ._losses import (
     sigmoid_focal_loss,
     unwrapped,
 )
-from ._problem import check_least, check_number, quiet
+from ._plain import quietly
+from ._problem import check_least, check_number
 
 CONVEX_FLOOR = 1e-16  # what XGBoost's own binary:logistic has
 # The best average precision of 0.03 to 1 for gamma 1, 2 and 5 on a table with 1%
@@ -36,12 +37,18 @@ def _derivatives(
     first = _checked_margins(margins)
     xp, weights = first.xp, first.weights(weights)
     gradient, hessian = grad_and_hess(loss)(xp.astype(margins, xp.float64), labels)
-    with quiet(xp):
-        # A sample of weight 0 counts for nothing, so the floor is that of weight 1.
-        hessian = xp.where(hessian < floor, floor, hessian)
-        if weights is not None:
-            gradient, hessian = gradient * weights, hessian * weights
-        return xp.astype(gradient, xp.float32), xp.astype(hessian, xp.float32)
+    pair: tuple[Any, Any] = quietly(xp, _rounded, xp, gradient, hessian, weights, floor)
+    return pair
+
+
+def _rounded(
+    xp: Any, gradient: Any, hessian: Any, weights: Any, floor: float
+) -> tuple[Any, Any]:
+    # A sample of weight 0 counts for nothing, so the floor is that of weight 1.
+    hessian = xp.where(hessian < floor, floor, hessian)
+    if weights is not None:
+        gradient, hessian = gradient * weights, hessian * weights
+    return xp.astype(gradient, xp.float32), xp.astype(hessian, xp.float32)
 
 
 def _checked_margins(margins: Any) -> Anchor:

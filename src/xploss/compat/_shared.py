@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .._arrays import namespace
-from .._problem import Problem, evaluate, quiet, reduced
+from .._plain import quietly
+from .._problem import Problem, reduced
 
 
 def with_leading_axes(name: str, values: Any, rank: int) -> Any:
@@ -21,5 +22,4 @@ def with_leading_axes(name: str, values: Any, rank: int) -> Any:
 
 def by_formula(formula: Callable[..., Any], p: Problem) -> Any:
     """A checked call by a formula that only another library has."""
-    with quiet(p.anchor.xp):
-        return reduced(p, *evaluate(p, formula))
+    return quietly(p.anchor.xp, reduced, p, formula)
