@@ -59,7 +59,7 @@ def test_integers_of_64_bits():
 def test_booleans(backend):
     labels = backend.array(np.array([True, False]), "bool")
     assert xploss.check_labels(labels) is None
-    with pytest.raises(ValueError, match="`where` must be a number or fit"):
+    with pytest.raises(ValueError, match="`where` must be a boolean or fit"):
         xploss.check_labels(labels, where=backend.array(np.ones((1, 1)), "bool"))
 
 
@@ -81,5 +81,5 @@ def test_wrong_kinds():
         xploss.check_labels([0, 1])
     with pytest.raises(TypeError, match=r"`labels` must be boolean.*complex128"):
         xploss.check_labels(np.array([1j]))
-    with pytest.raises(ValueError, match="`where` must be a number or fit"):
+    with pytest.raises(ValueError, match="`where` must be a boolean or fit"):
         xploss.check_labels(np.zeros((2, 2)), where=np.ones(2, bool))
