@@ -148,6 +148,17 @@ def test_mean_of_large_losses():
     assert cross_entropy(x, torch.zeros(16)) == x[0]
 
 
+def test_infinite_logits_beside_one_label():
+    """Evaluated again, by the formula; the label is an array without axes."""
+    x = torch.tensor([torch.inf, 2.0, -torch.inf], requires_grad=True)
+    losses = per_element(x, 1)
+    losses[:2].sum().backward()
+    assert losses[0] == 0
+    assert losses[2] == torch.inf
+    assert x.grad[0] == 0
+    close(losses[1:2], per_element(x.detach()[1:2], 1.0))
+
+
 def test_infinite_upstream():
     x = X.clone().requires_grad_()
     (cross_entropy(x, Y) * torch.inf).backward()
