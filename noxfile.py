@@ -5,8 +5,8 @@ nox -t all              everything else
 nox -s "tests(torch)"   one backend
 """
 
-import os
 import platform
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,11 +66,30 @@ def matrix(session: nox.Session) -> None:
     session.run("python", "tests/matrix.py", folder, *skipped, *session.posargs)
 
 
-@nox.session(python="3.13", tags=["all"])
+@nox.session(python=["3.12", "3.13"], tags=["all"])
 def newest(session: nox.Session) -> None:
-    """The NumPy core on the newest Python, with the newest NumPy."""
+    """The NumPy core on newer Pythons, with the newest NumPy."""
     install(session, "test")
     session.run("pytest", "--backend=numpy")
+
+
+@nox.session(python="3.11")
+@nox.parametrize(
+    "backend",
+    [
+        nox.param("numpy", id="numpy", tags=["all"]),
+        nox.param("torch", id="torch"),  # 5 GB: that old, there is none without CUDA
+        nox.param("jax", id="jax"),  # 10 minutes
+    ],
+)
+def oldest(session: nox.Session, backend: str) -> None:
+    """The tests of a backend on the lowest versions that pyproject.toml allows."""
+    project = PROJECT["project"]
+    extra = project["optional-dependencies"].get(backend, [])
+    lowest = [r.replace(">=", "==") for r in [*project["dependencies"], *extra]]
+    tools = nox.project.dependency_groups(PROJECT, "test")
+    session.install(".", *lowest, *tools)
+    session.run("pytest", f"--backend={backend}", *session.posargs)
 
 
 @nox.session(tags=["all"])
@@ -133,13 +152,17 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(tags=["all"])
 def build(session: nox.Session) -> None:
-    """The wheel, built from the source distribution, tested as it is installed."""
+    """The wheel, built from the source distribution, tested by the tests that it has."""
     session.install("build")
     out = Path(session.create_tmp()).resolve()
+    shutil.rmtree(out)
     session.run("python", "-m", "build", "--outdir", str(out), ".")
-    wheel = max(out.glob("*.whl"), key=os.path.getmtime)
+    (wheel,), (source,) = out.glob("*.whl"), out.glob("*.tar.gz")
     install(session, "test", "numpy", package=str(wheel))
-    session.run("pytest", "--backend=numpy")
+    shutil.unpack_archive(source, out)
+    with session.chdir(out / source.name.removesuffix(".tar.gz")):
+        shutil.rmtree("src")  # what is imported is what is installed
+        session.run("pytest", "--backend=numpy")
 
 
 @nox.session(tags=["all"])
