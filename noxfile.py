@@ -79,7 +79,7 @@ def newest(session: nox.Session) -> None:
     [
         nox.param("numpy", id="numpy", tags=["all"]),
         nox.param("torch", id="torch"),  # 5 GB: that old, there is none without CUDA
-        nox.param("jax", id="jax"),  # 10 minutes
+        nox.param("jax", id="jax"),  # 6 minutes of a processor
     ],
 )
 def oldest(session: nox.Session, backend: str) -> None:
@@ -152,7 +152,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(tags=["all"])
 def build(session: nox.Session) -> None:
-    """The wheel, built from the source distribution, tested by the tests that it has."""
+    """The wheel, built from the source distribution, tested by the tests in that."""
     session.install("build")
     out = Path(session.create_tmp()).resolve()
     shutil.rmtree(out)
