@@ -192,8 +192,10 @@ def reduced(p: Problem, formula: Callable[..., Any]) -> Array:
     return _divided(p, total, _denominator(p)) if _divides_later(p) else total
 
 
-def reduced_with_gradient(p: Problem, formula: Callable[..., Any]) -> Any:
-    """And its derivative (of its sum, where it is an array) by the logits."""
+def reduced_with_gradient(
+    p: Problem, formula: Callable[..., Any]
+) -> tuple[Array, Array]:
+    """The reduction, and its derivative (its sum's, if an array) by the logits."""
     total, slopes = evaluate(p, formula, 2)
     if not _divides_later(p):
         return total, slopes
