@@ -188,6 +188,7 @@ def asked(tensor: DTensor) -> DTensor:
 
 def recorded(tensors: tuple[DTensor, ...], *collectives: list[str]) -> Record:
     placements = [tensor.placements for tensor in tensors]
+    # All are waited for: what is not keeps threads at exit, and one run in 30 aborts.
     values, asking = counted(lambda: list(map(asked, tensors)))
     whole = [value.full_tensor().detach() for value in values]
     return Record(
