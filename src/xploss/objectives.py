@@ -20,8 +20,8 @@ from ._plain import quietly
 from ._problem import check_least, check_number
 
 CONVEX_FLOOR = 1e-16  # what XGBoost's own binary:logistic has
-# The best average precision of 0.03 to 1 for gamma 1, 2 and 5 on a table with 1%
-# positives; at 1e-16 the first rounds take steps of thousands.
+# On a table with 1% positives, at gamma 1, 2 and 5, within 0.03 of the best average
+# precision of all floors tried; by 1e-16 margins go beyond 100, or do not move.
 FOCAL_FLOOR = 0.05
 
 Objective = Callable[..., tuple[Any, Any]]
@@ -125,6 +125,13 @@ def _checked_floor(floor: Any, loss: Any) -> float:
     return float(check_least("hessian_floor", float(floor)))
 
 
+def _objective(
+    round_of: Objective, loss: Callable[..., Any], floor: Any, options: dict[str, Any]
+) -> Objective:
+    checked = _checked_floor(floor, loss)
+    return functools.partial(round_of, _with_options(loss, options), checked)
+
+
 def xgboost(
     loss: Callable[..., Any] = sigmoid_cross_entropy,
     *,
@@ -181,8 +188,7 @@ def xgboost(
     >>> print(gradient.T, hessian.T)
     [[-1.500000e+00  8.756511e-27]] [[7.5e-01 1.0e-16]]
     """
-    floor = _checked_floor(hessian_floor, loss)
-    return functools.partial(_xgboost, _with_options(loss, options), floor)
+    return _objective(_xgboost, loss, hessian_floor, options)
 
 
 def lightgbm(
@@ -226,5 +232,4 @@ def lightgbm(
     >>> print(gradient, hessian)
     [-0.45  0.45] [0.25 0.25]
     """
-    floor = _checked_floor(hessian_floor, loss)
-    return functools.partial(_lightgbm, _with_options(loss, options), floor)
+    return _objective(_lightgbm, loss, hessian_floor, options)

@@ -218,7 +218,8 @@ def test_a_metric_of_xgboost_s_is_the_loss(cancer):
     )  # fmt: skip
     margins = model.predict(data, output_margin=True).astype(float)
     expected = xploss.sigmoid_cross_entropy(margins, cancer.labels)
-    assert seen["train"]["loss"][-1] == pytest.approx(expected, rel=1e-5)
+    within = 8 * float(np.finfo(np.float32).eps)
+    assert seen["train"]["loss"][-1] == pytest.approx(expected, rel=within)
     assert seen["train"]["loss"][0] > 2 * seen["train"]["loss"][-1]
 
 
@@ -235,4 +236,7 @@ def test_a_metric_of_lightgbm_s_is_the_loss(cancer):
     )  # fmt: skip
     margins = model.predict(cancer.design, raw_score=True)
     expected = xploss.sigmoid_cross_entropy(margins, cancer.labels)
-    assert seen["train"]["loss"][-1] == pytest.approx(expected, rel=1e-5)
+    within = 64 * float(
+        np.finfo(np.float64).eps
+    )  # ten trees are added in another order
+    assert seen["train"]["loss"][-1] == pytest.approx(expected, rel=within)
