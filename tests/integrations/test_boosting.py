@@ -218,8 +218,7 @@ def test_a_metric_of_xgboost_s_is_the_loss(cancer):
     )  # fmt: skip
     margins = model.predict(data, output_margin=True).astype(float)
     expected = xploss.sigmoid_cross_entropy(margins, cancer.labels)
-    within = 8 * float(np.finfo(np.float32).eps)
-    assert seen["train"]["loss"][-1] == pytest.approx(expected, rel=within)
+    assert seen["train"]["loss"][-1] == round(float(expected), 6)  # XGBoost writes "%f"
     assert seen["train"]["loss"][0] > 2 * seen["train"]["loss"][-1]
 
 
