@@ -3,6 +3,8 @@
 nox                     lint, every backend's tests, the agreement matrix
 nox -t all              everything else
 nox -s "tests(torch)"   one backend
+nox -s "fuzz(numpy)"    a million drawn calls, in an hour or two
+nox -s "soak(jax)"      five minutes of calls, in which nothing may grow
 """
 
 import platform
@@ -27,6 +29,15 @@ def install(session: nox.Session, *groups: str, package: str = ".") -> None:
     session.install(package, *requirements)
 
 
+def install_backend(session: nox.Session, backend: str) -> None:
+    if backend == "cupy" and not CUPY_RUNS:
+        session.skip(
+            "without a GPU the CuPy wheel runs on 64-bit x86 Linux only, and "
+            f"{sys.platform} {platform.machine()} has none or cannot run it"
+        )
+    install(session, "test", backend)
+
+
 def matrix_folder(session: nox.Session) -> Path:
     """Where the tests leave what the matrix is made of."""
     return Path(session.cache_dir).resolve() / "matrix"
@@ -45,17 +56,29 @@ def lint(session: nox.Session) -> None:
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session: nox.Session, backend: str) -> None:
     """The tests on one backend; they fail if it is missing."""
-    if backend == "cupy" and not CUPY_RUNS:
-        session.skip(
-            "without a GPU the CuPy wheel runs on 64-bit x86 Linux only, and "
-            f"{sys.platform} {platform.machine()} has none or cannot run it"
-        )
-    install(session, "test", backend)
+    install_backend(session, backend)
     report = matrix_folder(session) / f"{backend}.json"
     report.unlink(missing_ok=True)
     session.run(
         "pytest", f"--backend={backend}", f"--matrix={report}", *session.posargs
     )
+
+
+@nox.session
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def fuzz(session: nox.Session, backend: str) -> None:
+    """A million drawn calls on NumPy, others each time; fewer on slower libraries."""
+    install_backend(session, backend)
+    options = [f"--backend={backend}", "--hypothesis-profile=long"]
+    session.run("pytest", *options, "tests/test_fuzzing.py", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def soak(session: nox.Session, backend: str) -> None:
+    """Five minutes of mixed calls on one backend: nothing may grow."""
+    install_backend(session, backend)
+    session.run("python", "tests/soak.py", f"--backend={backend}", *session.posargs)
 
 
 @nox.session

@@ -1,4 +1,7 @@
-"""Sums and means of up to ten million losses within 4 ulp of the exact ones."""
+"""Sums and means of up to ten million losses within 4 ulp of the exact ones.
+
+(17 ulp on a JAX before 0.10.2.)
+"""
 
 from functools import cache, partial
 
@@ -35,7 +38,7 @@ def check(backend, dtype, call, arrays, exact):
     arrays = [backend.array(array, dtype) for array in arrays]
     result = backend.call(call, *arrays)
     is_like(arrays[0], result, dtype, exact.shape)
-    is_close(backend.numpy(result), exact, dtype, 4)
+    is_close(backend.numpy(result), exact, dtype, backend.sum_ulps)
 
 
 # ---- one loss, many times ----------------------------------------------------------

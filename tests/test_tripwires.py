@@ -164,7 +164,7 @@ FAULTS = [
     Fault(
         "silent broadcasting",
         ARRAYS,
-        "if not _same_shape(tuple(labels.shape), self.shape):",
+        "if not same_shape(tuple(labels.shape), self.shape):",
         "if labels.shape[-1:] != self.array.shape[-1:]:",
         {refuses_other_shapes: r"nothing of labels \(4,\) with logits \(1, 4\)"},
     ),

@@ -178,13 +178,13 @@ def _same_size(one: Any, other: Any) -> bool:
     return same
 
 
-def _same_shape(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+def same_shape(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     if one == other:
         return True
     return len(one) == len(other) and all(map(_same_size, one, other))
 
 
-def _fits(shape: tuple[Any, ...], onto: tuple[Any, ...]) -> bool:
+def fits(shape: tuple[Any, ...], onto: tuple[Any, ...]) -> bool:
     """Of the same rank, each size 1 or that of `onto`: broadcasting never enlarges."""
     return len(shape) == len(onto) and all(
         n == 1 or _same_size(n, m) for n, m in zip(shape, onto, strict=True)
@@ -220,7 +220,7 @@ class Anchor(NamedTuple):
         if is_number(labels):
             return float(labels)
         self._check_beside("labels", labels)
-        if not _same_shape(tuple(labels.shape), self.shape):
+        if not same_shape(tuple(labels.shape), self.shape):
             raise ValueError(
                 f"`labels` must have the shape of `{self.name}`, {self.shape}, or be a "
                 f"number; got shape {tuple(labels.shape)}; reshape one of them"
@@ -235,7 +235,7 @@ class Anchor(NamedTuple):
         shape = tuple(values.shape)
         if len(shape) == 1 < len(self.shape) and _same_size(shape[0], self.shape[-1]):
             return self.xp.reshape(values, (1,) * (len(self.shape) - 1) + (-1,))
-        if shape and not _fits(shape, self.shape):
+        if shape and not fits(shape, self.shape):
             raise ValueError(
                 f"`{name}` must be a number, have one value a class along the last "
                 f"axis, or fit onto `{self.name}`, {self.shape}, with the same rank; "
@@ -284,7 +284,7 @@ class Anchor(NamedTuple):
     def _check_spread(
         self, name: str, shape: tuple[Any, ...], scalar: str = "a number"
     ) -> None:
-        if not shape or _fits(shape, self.shape):
+        if not shape or fits(shape, self.shape):
             return
         hint = "a size-1 axis spreads it"
         if len(shape) == 1 and len(self.shape) > 1:
@@ -311,7 +311,7 @@ def _accumulator(xp: Any, values: Array, from_16_bits: bool) -> Any:
 
     NumPy and CuPy add one by one along most axes, and PyTorch's cascade on the CPU
     is 7 ulp off after ten million equal terms.  XLA and GPU kernels add in trees;
-    a DTensor's partial sums must not be converted.
+    subclasses of tensors are left to add in their own way.
     """
     name = library(xp)
     if name == "jax" or dtype_name(values) != "float32":

@@ -67,7 +67,7 @@ class Fold(NamedTuple):
     positive: Array  # x >= 0
     against: Array  # d before the weight: a weighted subnormal mass would lose digits
     decay: Array  # exp(-|x|)
-    total: Array | None  # pos + neg, None for 1
+    mass: Array | None  # pos + neg, None for 1
     pos_weight: Array | float | None
 
     def staked(self, part: Array) -> Array:
@@ -78,7 +78,7 @@ class Fold(NamedTuple):
 
     def shared(self, part: Array) -> Array:
         """A part that goes with pos + neg."""
-        return part if self.total is None else self.total * part
+        return part if self.mass is None else self.mass * part
 
 
 def fold(
@@ -98,7 +98,7 @@ def fold(
         positive,
         against=xp.where(positive, neg, -pos),
         decay=xp.exp(-magnitude),
-        total=None if pos_weight is None else neg + pos_weight * pos,
+        mass=None if pos_weight is None else neg + pos_weight * pos,
         pos_weight=pos_weight,
     )
 
@@ -207,7 +207,7 @@ class Focus(NamedTuple):
     fold: Fold
     gamma: Array | float
     power: Array  # (1 - p_t)**gamma
-    share: Array | None  # alpha_t, None for 1
+    balance: Array | None  # alpha_t, None for 1
     plain: Array  # L
     lean: Array  # pos - neg
     per_left: Array  # e / (wrong + right * e)
@@ -221,11 +221,11 @@ class Focus(NamedTuple):
         """L where it meets r or the power: at infinity r is 0 before L is inf."""
         return self.fold.xp.where(self.fold.xp.isinf(self.plain), 0.0, self.plain)
 
-    def shared(self, part: Array) -> Array:
-        """alpha_t * part; without a share an infinite part counts 0."""
-        if self.share is None:
+    def balanced(self, part: Array) -> Array:
+        """alpha_t * part; where that is 0, an infinite part counts 0."""
+        if self.balance is None:
             return part
-        return self.fold.xp.where(self.share == 0.0, 0.0, self.share * part)
+        return self.fold.xp.where(self.balance == 0.0, 0.0, self.balance * part)
 
     def value(self) -> Array:
         """alpha_t * (1 - p_t)**gamma * L; a power that underflows keeps L infinite.
@@ -238,7 +238,7 @@ class Focus(NamedTuple):
         limit = xp.exp(self.gamma * xp.log(xp.where(partly, self.wrong, 1.0)))
         limit = xp.where(limit == 0.0, 1.0, limit)
         bounded = self.power * self.finite()
-        return self.shared(xp.where(infinite, limit * self.plain, bounded))
+        return self.balanced(xp.where(infinite, limit * self.plain, bounded))
 
     def tilt(self) -> Array:
         """1 - 2p"""
@@ -261,10 +261,10 @@ def _focus(
     reach = xp.where(sure & ~xp.isinf(logits), magnitude, 0.0)
     left = xp.where(sure, right, wrong + right * f.decay)
     power = xp.exp(gamma * (xp.log(left) - reach - xp.log1p(f.decay)))
-    share = None if alpha is None else alpha * pos + (1.0 - alpha) * neg
+    balance = None if alpha is None else alpha * pos + (1.0 - alpha) * neg
     lean = (2.0 * labels - 1.0) * (1.0 - smoothing)
     per_left = xp.where(sure, 1.0, f.decay) / left
-    return Focus(f, gamma, power, share, _value(logits, f), lean, per_left, wrong)
+    return Focus(f, gamma, power, balance, _value(logits, f), lean, per_left, wrong)
 
 
 def focal_value(
@@ -280,7 +280,7 @@ def focal_value_and_slope(
     """(F, F'), with F' = alpha_t * (1 - p_t)**gamma * (L' - gamma * r * L)."""
     f = _focus(xp, logits, labels, gamma, alpha, smoothing)
     slope = _slope(f.fold) - gamma * f.rate() * f.finite()
-    return f.value(), f.shared(f.power * slope)
+    return f.value(), f.balanced(f.power * slope)
 
 
 def focal_slope_and_curvature(
@@ -296,7 +296,7 @@ def focal_slope_and_curvature(
     bend = gamma * rate * ((gamma - 1.0) * rate - f.tilt()) * plain
     curvature = _curvature(f.fold) - 2.0 * gamma * rate * slope + bend
     slope = slope - gamma * rate * plain
-    return f.shared(f.power * slope), f.shared(f.power * curvature)
+    return f.balanced(f.power * slope), f.balanced(f.power * curvature)
 
 
 # ---- from probabilities ------------------------------------------------------------
@@ -315,7 +315,7 @@ def _with_mass(xp: Any, probs: Array, pos: Array, neg: Array) -> tuple[Array, Ar
     return some, rest
 
 
-def _log_rest(xp: Any, probs: Array) -> Array:
+def log_rest(xp: Any, probs: Array) -> Array:
     """log(1 - p): by `log` where 1 - p is as good as exact, by `log1p` below.
 
     `log1p` alone would do, were it not off by 129 ulp near -0.41 in XLA's float64 on
@@ -336,7 +336,7 @@ def probability_value(
     some, rest = _with_mass(xp, probs, pos, neg)
     hit = pos * xp.log(some)
     hit = hit if pos_weight is None else pos_weight * hit
-    return 0.0 - (hit + neg * _log_rest(xp, rest))  # 0, not -0
+    return 0.0 - (hit + neg * log_rest(xp, rest))  # 0, not -0
 
 
 def probability_slope(

@@ -86,7 +86,8 @@ def sigmoid_cross_entropy(
         "Fits" means: of the logits' rank, each size 1 or that of the logits.
     label_smoothing : number from 0 to 1
     weights : number or array that fits
-        Multiplies the loss per element.
+        Multiplies the loss per element; 0 times an infinite loss is NaN, so leave
+        that out by `where`.
     where : boolean array that fits
         What is left out counts nowhere, whatever its logit: 0 under reduction "none",
         not in N, gradient 0.

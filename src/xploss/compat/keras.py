@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _formula
-from .._arrays import FLOATS, _fits, anchor, is_number, namespace
+from .._arrays import FLOATS, anchor, fits, is_number, namespace
 from .._losses import binary_cross_entropy, sigmoid_cross_entropy, sigmoid_focal_loss
 from .._problem import check_axis, check_fraction, check_least, check_number, problem
 from ._shared import by_formula
@@ -203,7 +203,7 @@ def _beside(name: str, values: Any, losses: tuple[Any, ...], axes: Any) -> Any:
         values = xp.squeeze(values, axis=-1)
     elif len(got) + 1 == len(losses) and losses[-1] == 1:
         values = xp.expand_dims(values, axis=-1)
-    if values.ndim and not _fits(tuple(values.shape), losses):
+    if values.ndim and not fits(tuple(values.shape), losses):
         raise ValueError(
             f"`{name}` must be a number or fit onto the losses, `y_pred` without the "
             f"axes {axes}, which are of shape {losses}; got shape {got}"

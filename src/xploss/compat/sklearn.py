@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _losses
-from .._arrays import REALS, Anchor, _same_shape, anchor, kind, library
+from .._arrays import REALS, Anchor, anchor, kind, library, same_shape
 
 
 def _on_host(labels: Any) -> npt.NDArray[Any]:
@@ -110,7 +110,7 @@ def _checked(y_proba: Any) -> Anchor:
 def _check_lengths(first: Anchor, labels: Any, weights: Any) -> None:
     for array in (labels, weights):
         shape = getattr(array, "shape", first.shape[:1])
-        if not _same_shape(tuple(shape), first.shape[:1]):
+        if not same_shape(tuple(shape), first.shape[:1]):
             raise ValueError(
                 "Found input variables with inconsistent numbers of samples: "
                 f"{first.shape[0]} and {shape[0] if shape else 'a scalar'}"

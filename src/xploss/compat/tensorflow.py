@@ -5,7 +5,7 @@ The signatures are of TensorFlow 2.21 (`tf.nn`).
 
 from typing import Any
 
-from .._arrays import _same_shape, is_number
+from .._arrays import is_number, same_shape
 from .._losses import sigmoid_cross_entropy
 from ._shared import with_leading_axes
 
@@ -15,7 +15,7 @@ def _check_shapes(logits: Any, labels: Any) -> None:
     if not all(is_number(a) or hasattr(a, "shape") for a in (logits, labels)):
         return
     shapes = [tuple(getattr(array, "shape", ())) for array in (logits, labels)]
-    if not _same_shape(*shapes):
+    if not same_shape(*shapes):
         raise ValueError(
             "`logits` and `labels` must have the same shape, received "
             f"({shapes[0]} vs {shapes[1]})."

@@ -12,7 +12,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from .. import _formula, _losses
-from .._arrays import _fits, anchor, is_number, namespace
+from .._arrays import anchor, fits, is_number, namespace
 from .._problem import problem
 from ._shared import by_formula, with_leading_axes
 
@@ -48,7 +48,7 @@ def _spread(name: str, weight: Any, input: Any) -> Any:
     if weight is None:
         return None
     spread = with_leading_axes(name, weight, input.ndim)
-    if not _fits(tuple(spread.shape), tuple(input.shape)):
+    if not fits(tuple(spread.shape), tuple(input.shape)):
         raise RuntimeError(
             f"`{name}` of shape {tuple(weight.shape)} does not broadcast onto `input` "
             f"of shape {tuple(input.shape)}"
@@ -61,7 +61,7 @@ def _clamped(xp: Any, probs: Any, labels: Any) -> Any:
     at_0, at_1 = xp.log(probs) < -100.0, probs == 1.0
     # What is cut off must not reach a derivative: 0 * inf is NaN.
     hit = xp.where(at_0, -100.0, xp.log(xp.where(at_0, 1.0, probs)))
-    rest = _formula._log_rest(xp, xp.where(at_1, 0.0, probs))
+    rest = _formula.log_rest(xp, xp.where(at_1, 0.0, probs))
     miss = xp.where(at_1, -100.0, rest)
     return 0.0 - (labels * hit + (1.0 - labels) * miss)  # 0, not -0
 
