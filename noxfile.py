@@ -1,7 +1,7 @@
 """Test sessions, one per backend; versions come from pyproject.toml.
 
 nox                     lint, every backend's tests, the agreement matrix
-nox -t all              everything else
+nox -t all              examples, docs, peers, training, scale, oldest, newest, wheel
 nox -s "tests(torch)"   one backend
 nox -s "fuzz(numpy)"    a million drawn calls, in an hour or two
 nox -s "soak(jax)"      five minutes of calls, in which nothing may grow
@@ -103,6 +103,7 @@ def newest(session: nox.Session) -> None:
         nox.param("numpy", id="numpy", tags=["all"]),
         nox.param("torch", id="torch"),  # 5 GB: that old, there is none without CUDA
         nox.param("jax", id="jax"),  # 6 minutes of a processor
+        nox.param("dask", id="dask"),  # 2 minutes
     ],
 )
 def oldest(session: nox.Session, backend: str) -> None:
@@ -214,7 +215,7 @@ def figures(session: nox.Session) -> None:
     session.run("python", "benchmarks/bench.py", "--whole")
 
 
-@nox.session(venv_backend="none", tags=["all"])
+@nox.session(venv_backend="none")
 def gpu(session: nox.Session) -> None:
     """PyTorch and CuPy on a GPU, with what is installed in this environment."""
     session.run(

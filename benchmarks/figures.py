@@ -1,4 +1,4 @@
-"""The two figures of the README, from what `bench.py` measured."""
+"""The figures of speed, from what `bench.py` measured."""
 
 import json
 import sys

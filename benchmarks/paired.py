@@ -1,8 +1,6 @@
 """Timing calls side by side: interleaved in one process, so that drift cancels."""
 
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,16 +9,6 @@ WARM = {  # freed pages stay with the process: no page faults in the timings
     "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
     "MALLOC_TOP_PAD_": str(1 << 28),
 }
-
-
-def restart(cores: int = 1, warm: bool = True) -> None:
-    """Start this script anew on so many cores, with the allocator warm or cold."""
-    settings = {"OMP_NUM_THREADS": str(cores)}
-    if warm:
-        settings |= WARM
-    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
-    if not settings.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | settings)
 
 
 def times(

@@ -100,17 +100,6 @@ def _torch() -> Iterator[Backend]:
         yield Backend("torch-cuda", "torch", ALL, on("cuda"), numpy)
 
 
-def jax_float64(enabled: bool = True) -> contextlib.AbstractContextManager[Any]:
-    """`jax.enable_x64`, which has another name before JAX 0.8."""
-    import jax
-
-    if not hasattr(jax, "enable_x64"):
-        from jax.experimental import enable_x64
-
-        return enable_x64(enabled)
-    return jax.enable_x64(enabled)
-
-
 def _jax() -> Iterator[Backend]:
     import jax
     import jax.numpy as jnp
@@ -130,20 +119,20 @@ def _jax() -> Iterator[Backend]:
 
     @contextlib.contextmanager
     def double() -> Iterator[None]:
-        with jax_float64():
+        with jax.enable_x64(True):
             yield
 
     @contextlib.contextmanager
     def strict() -> Iterator[None]:
         with (
-            jax_float64(),
+            jax.enable_x64(True),
             jax.numpy_dtype_promotion("strict"),
             jax.numpy_rank_promotion("raise"),
         ):
             yield
 
     # XLA's CPU code reads and writes subnormal numbers as 0, and added some sums one
-    # by one before JAX 0.10.2; backends.md says so.
+    # by one before JAX 0.10.2, as backends.md says.
     sum_ulps = 4.0 if jax.__version_info__ >= (0, 10, 2) else 17.0
     options: dict[str, Any] = {
         "array": array, "numpy": numpy, "flushes": True, "sum_ulps": sum_ulps,

@@ -11,18 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from backends import jax_float64
+from expected import each
 
 Loss = Callable[[Any, Any], Any]
 
 LOGITS = np.array(
     [[-3.0, -0.5, 0.0, 0.25], [2.0, 3.5, -1.0, 1.0], [0.5, -2.0, -0.25, 1.5]]
 )
+EPS = float(np.finfo("float32").eps)
 LABELS = np.array([[0.0, 1.0, 0.3, 1.0], [0.0, 1.0, 1.0, 0.5], [0.25, 0.0, 0.0, 1.0]])
-
-
-def each(results: Any) -> tuple[Any, ...]:
-    return results if isinstance(results, tuple) else (results,)
 
 
 def on_numpy(loss: Loss) -> tuple[Any, ...]:
@@ -33,7 +30,7 @@ def on_numpy(loss: Loss) -> tuple[Any, ...]:
 def agree(loss: Loss, results: list[np.ndarray]) -> None:
     """With what the same loss returns on NumPy."""
     for result, expected in zip(results, on_numpy(loss), strict=True):
-        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(result, expected, rtol=64 * EPS, atol=8 * EPS)
         assert result.shape == expected.shape, f"shape {result.shape}"
 
 
@@ -71,7 +68,7 @@ def compiles_strictly(loss: Loss) -> None:
 
     for with_float64 in (False, True):
         with (
-            jax_float64(with_float64),
+            jax.enable_x64(with_float64),
             jax.numpy_dtype_promotion("strict"),
             jax.numpy_rank_promotion("raise"),
             warnings.catch_warnings(),

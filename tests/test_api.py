@@ -93,6 +93,11 @@ def test_api_is_the_recorded_one():
     assert api() == recorded(torch=False)
 
 
+def test_every_public_name_is_documented():
+    public = [(m, name) for m in modules() for name in names(m) if is_public(name)]
+    assert all(getattr(m, name).__doc__ for m, name in public if name != "__call__")
+
+
 @pytest.mark.library("torch")
 def test_torch_module_is_the_recorded_one():
     assert torch_module() == recorded(torch=True)

@@ -3,7 +3,6 @@
 import json
 from functools import partial
 
-import backends
 import jax
 import numpy as np
 import pytest
@@ -25,6 +24,8 @@ from transforms import (
     restated,
     spread,
     summed,
+    summing,
+    tower,
 )
 
 import xploss
@@ -40,7 +41,7 @@ total = partial(xploss.sigmoid_cross_entropy, reduction="sum")
 def _strictly():
     """No dtype is promoted and no rank: both raise."""
     with (
-        backends.jax_float64(),
+        jax.enable_x64(True),
         jax.numpy_dtype_promotion("strict"),
         jax.numpy_rank_promotion("raise"),
     ):
@@ -48,10 +49,6 @@ def _strictly():
 
 
 # ---- transforms: from a function per element to its derivative per element --------
-
-
-def summing(f):
-    return lambda x, y: f(x, y).sum()
 
 
 def reverse(f):
@@ -90,17 +87,6 @@ def scanned(f):
 
 def hessian(transform):
     return lambda f: transform(summing(f))
-
-
-def tower(*ways):
-    """The first of `ways` is the outermost."""
-
-    def derived(f):
-        for way in reversed(ways):
-            f = way(f)
-        return f
-
-    return derived
 
 
 DERIVATIVES = {
@@ -484,4 +470,5 @@ def test_memory(dtype, most):
     x = jnp.zeros(1_000_000, dtype)
     step = jax.jit(jax.value_and_grad(xploss.sigmoid_cross_entropy))
     memory = step.lower(x, x).compile().memory_analysis()
+    most += 0 if jax.__version_info__ >= (0, 10, 2) else 1 / 32  # parts of the sum
     assert memory.temp_size_in_bytes <= most * x.nbytes

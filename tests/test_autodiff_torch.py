@@ -28,6 +28,8 @@ from transforms import (
     restated,
     spread,
     summed,
+    summing,
+    tower,
 )
 
 import xploss
@@ -63,10 +65,6 @@ def leaf(x):
 
 
 # ---- transforms: from a function per element to its derivative per element --------
-
-
-def summing(f):
-    return lambda x, y: f(x, y).sum()
 
 
 def backward(f):
@@ -152,17 +150,6 @@ def checkpointed(f, **options):
 def functional_hessian(f):
     def derived(x, y):
         return torch.autograd.functional.hessian(lambda x: f(x, y).sum(), x)
-
-    return derived
-
-
-def tower(*ways):
-    """The first of `ways` is the outermost."""
-
-    def derived(f):
-        for way in reversed(ways):
-            f = way(f)
-        return f
 
     return derived
 

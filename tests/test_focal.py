@@ -3,7 +3,6 @@
 import itertools
 from functools import partial
 
-import backends
 import numpy as np
 import pytest
 from checks import each
@@ -156,7 +155,7 @@ def by_jax(dtype, points, by):
     for name in by[:-1]:
         loss = summed_slope(loss, name)
     slopes = jax.grad(loss, argnums=NAMES.index(by[-1]))
-    with backends.jax_float64():
+    with jax.enable_x64(True):
         columns = [jnp.asarray(column, dtype=dtype) for column in np.array(points).T]
         return np.asarray(jax.jit(slopes)(*columns))
 

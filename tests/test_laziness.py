@@ -219,7 +219,7 @@ def test_jax_traces_every_option(loss, dtype, given):
 
     function = together(loss)
     with (
-        backends.jax_float64(),
+        jax.enable_x64(True),
         jax.numpy_dtype_promotion("strict"),
         jax.numpy_rank_promotion("raise"),
     ):

@@ -63,14 +63,8 @@ ARRAYS = [PER_CLASS, PER_SAMPLE, PER_ELEMENT]
 
 
 @loss_of
-@pytest.mark.parametrize("pos_weight", [*NUMBERS, PER_CLASS[0]], ids=shape_of)
+@pytest.mark.parametrize("pos_weight", [*NUMBERS, PER_CLASS[0], *ARRAYS], ids=shape_of)
 def test_pos_weight(backend, loss, pos_weight):
-    check(backend, "float32", loss, pos_weight=pos_weight)
-
-
-@loss_of
-@pytest.mark.parametrize("pos_weight", ARRAYS, ids=shape_of)
-def test_pos_weight_spreads(backend, loss, pos_weight):
     check(backend, "float32", loss, pos_weight=pos_weight)
 
 

@@ -25,7 +25,6 @@ CALLS = [
 ]
 X = np.full((4, 3), 0.25, np.float32)
 Y = np.zeros((4, 3), np.float32)
-V = np.full(4, 0.25)
 ANY = "`(logits|probs)`"
 
 # labels, options, exception, message

@@ -1,4 +1,4 @@
-"""The spellings of `xploss.compat` on every backend: values, signatures, refusals."""
+"""The spellings of `xploss.compat` on every backend: values, refusals."""
 
 import copy
 import inspect
@@ -19,51 +19,7 @@ from xploss import compat
 keras, optax, sklearn = compat.keras, compat.optax, compat.sklearn
 tensorflow, torch = compat.tensorflow, compat.torch
 
-# ---- signatures ----------------------------------------------------------------------
-
-TORCH = "(input, target, weight=None, size_average=None, reduce=None, reduction='mean'"
-FOCAL = "apply_class_balancing=False, alpha=0.25, gamma=2.0, "
-FROM = "from_logits=False, label_smoothing=0.0, axis=-1"
-MEAN = "reduction='sum_over_batch_size'"
-SIGNATURES = {
-    "keras.BinaryCrossentropy": (
-        f"({FROM}, {MEAN}, name='binary_crossentropy', dtype=None)"
-    ),
-    "keras.BinaryCrossentropy.__call__": "(self, y_true, y_pred, sample_weight=None)",
-    "keras.BinaryFocalCrossentropy": (
-        f"({FOCAL}{FROM}, {MEAN}, name='binary_focal_crossentropy', dtype=None)"
-    ),
-    "keras.binary_focal_crossentropy": f"(y_true, y_pred, {FOCAL}{FROM})",
-    "tensorflow.weighted_cross_entropy_with_logits": (
-        "(labels, logits, pos_weight, name=None)"
-    ),
-    "torch.binary_cross_entropy": f"{TORCH})",
-    "torch.binary_cross_entropy_with_logits": f"{TORCH}, pos_weight=None)",
-    "torch.sigmoid_focal_loss": (
-        "(inputs, targets, alpha=0.25, gamma=2, reduction='none')"
-    ),
-    "optax.sigmoid_binary_cross_entropy": "(logits, labels)",
-    "optax.sigmoid_focal_loss": "(logits, labels, *, alpha=None, gamma=2.0)",
-    "sklearn.log_loss": (
-        "(y_true, y_proba, *, normalize=True, sample_weight=None, labels=None)"
-    ),
-}
-
-
-def signature(function):
-    """As text, without annotations."""
-    whole = inspect.signature(function)
-    bare = [p.replace(annotation=p.empty) for p in whole.parameters.values()]
-    return str(whole.replace(parameters=bare, return_annotation=whole.empty))
-
-
-@pytest.mark.parametrize("path", SIGNATURES)
-def test_signature(path):
-    function = compat
-    for name in path.split("."):
-        function = getattr(function, name)
-    assert signature(function) == SIGNATURES[path]
-
+EPS = np.finfo("float64").eps
 
 # ---- values per element --------------------------------------------------------------
 
@@ -333,7 +289,9 @@ def test_keras_other_axis():
     loss = keras.BinaryCrossentropy(from_logits=True, axis=0, reduction="sum")
     weights = np.array([1.0, 2.0, 4.0])
     rows = keras.binary_crossentropy(Y, X, from_logits=True, axis=0)
-    np.testing.assert_allclose(loss(Y, X, weights), np.sum(weights * rows), rtol=1e-14)
+    np.testing.assert_allclose(
+        loss(Y, X, weights), np.sum(weights * rows), rtol=8 * EPS
+    )
 
 
 def test_keras_dtype():
@@ -470,7 +428,7 @@ def test_sklearn_labels_and_weights_beside_the_probabilities(backend):
                           sample_weight=weights)  # fmt: skip
     expected = -(np.log(0.75) + 2 * np.log(0.5) + 3 * np.log(0.75)) / 6
     result = result if isinstance(result, float) else backend.numpy(result)
-    np.testing.assert_allclose(result, expected, rtol=1e-6)
+    np.testing.assert_allclose(result, expected, rtol=8 * np.finfo("float32").eps)
 
 
 def test_sklearn_out_of_range_is_nan_where_looking_would_wait(backend):
@@ -486,12 +444,13 @@ def test_sklearn_out_of_range_is_nan_where_looking_would_wait(backend):
 def test_sklearn_lists_and_labels():
     rows = [[0.1, 0.9], [0.9, 0.1], [0.8, 0.2], [0.35, 0.65]]
     names = ["spam", "ham", "ham", "spam"]
-    assert sklearn.log_loss(names, rows) == pytest.approx(0.21616187468)
-    assert sklearn.log_loss([1, 1], [0.5, 1], labels=[0, 1]) == pytest.approx(
-        np.log(2) / 2
-    )
+    approx = partial(pytest.approx, rel=8 * EPS)
+    expected = approx(-np.mean(np.log([0.9, 0.9, 0.8, 0.65])))
+    assert sklearn.log_loss(names, rows) == expected
+    half = sklearn.log_loss([1, 1], [0.5, 1], labels=[0, 1])
+    assert half == approx(np.log(2) / 2)
     with pytest.warns(UserWarning, match="sorted order"):
-        assert sklearn.log_loss([1], [0.5], labels=[1, 0]) == pytest.approx(np.log(2))
+        assert sklearn.log_loss([1], [0.5], labels=[1, 0]) == approx(np.log(2))
 
 
 @pytest.mark.parametrize(
@@ -643,10 +602,6 @@ def test_torch_module_without_torch(monkeypatch):
 def test_torch_module():
     import torch as pytorch
 
-    assert signature(torch.BCEWithLogitsLoss) == (
-        "(weight=None, size_average=None, reduce=None, reduction='mean', "
-        "pos_weight=None)"
-    )
     x, y = pytorch.tensor(X), pytorch.tensor(Y)
     buffers = {"weight": pytorch.tensor(W), "pos_weight": pytorch.tensor(W[0])}
     ours = torch.BCEWithLogitsLoss(**buffers)
@@ -688,7 +643,7 @@ def test_spellings_compile_in_full(name):
     loss, _ = SHAPED[name]
     p, y = pytorch.tensor(P), pytorch.tensor(Y)
     compiled = pytorch.compile(loss, fullgraph=True, backend="eager")
-    pytorch.testing.assert_close(compiled(p, y), loss(p, y))
+    pytorch.testing.assert_close(compiled(p, y), loss(p, y), rtol=8 * EPS, atol=0)
 
 
 # ---- other refusals ------------------------------------------------------------------

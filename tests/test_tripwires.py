@@ -27,7 +27,7 @@ from checks import (
 
 import xploss
 
-FORMULA, PROBLEM, ARRAYS = "_formula.py", "_problem.py", "_arrays.py"
+FORMULA, ARRAYS = "_formula.py", "_arrays.py"
 PLAIN, HOST = "_plain.py", "_host.py"
 CAST = "return xp.astype(argument, dtype, copy=False)"
 MEAN = "return total / n if n != 0 else total * math.nan"

@@ -57,6 +57,21 @@ FUNCTIONS = {
 }
 
 
+def summing(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, y: function(x, y).sum()
+
+
+def tower(*ways: Callable[..., Any]) -> Callable[..., Any]:
+    """The first of `ways` is the outermost."""
+
+    def derived(function: Callable[..., Any]) -> Callable[..., Any]:
+        for way in reversed(ways):
+            function = way(function)
+        return function
+
+    return derived
+
+
 def points(dtype: str) -> tuple[np.ndarray, np.ndarray]:
     """Every logit (rows) with every label (columns), as float64."""
     x, y = np.meshgrid(LOGITS, LABELS, indexing="ij")

@@ -152,10 +152,7 @@ def double_precision(library: Library) -> contextlib.AbstractContextManager[Any]
     """JAX has no float64 unless asked."""
     if library.name != "JAX":
         return contextlib.nullcontext()
-    jax = import_module("jax")
-    if not hasattr(jax, "enable_x64"):  # its old name
-        jax = import_module("jax.experimental")
-    return jax.enable_x64(True)  # type: ignore[no-any-return]
+    return import_module("jax").enable_x64(True)  # type: ignore[no-any-return]
 
 
 # ---- what they compute -------------------------------------------------------------
