@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from checks import each
+from expected import each
 from focal_reference import from_logit_focal, label_slope_term, partial_derivative
 from grid import logits_and_labels, rounded
 from mpmath import mp
@@ -97,6 +97,13 @@ def test_exact(backend, dtype, options):
 def test_infinite_logits(backend, dtype, options):
     x, y = logits_and_labels(dtype, 120)
     check(backend, dtype, x[np.isinf(x)], y[np.isinf(x)], options)
+
+
+def test_nan_is_not_hidden_by_a_weight_of_0(backend):
+    x = backend.array(np.array([np.nan, np.inf, 1.0]), "float32")
+    focal = partial(xploss.sigmoid_focal_loss, labels=1.0, alpha=0.0, reduction="none")
+    losses = backend.numpy(backend.call(focal, x))
+    np.testing.assert_array_equal(losses, [np.nan, 0.0, 0.0])
 
 
 @pytest.mark.parametrize("gamma", [0, 0.0, np.float64(0)], ids=repr)
@@ -216,6 +223,14 @@ def test_derivative_by_the_label(differentiate, labels, dtype):
         pairs = zip(points, values, strict=True)
         points = [p for p, value in pairs if value >= least and abs(p[0]) <= 41]
     check_derivatives(differentiate, dtype, ["labels"], points)
+
+
+@pytest.mark.parametrize("by", ["alpha", "labels"])
+@pytest.mark.parametrize("differentiate", LIBRARIES)
+def test_derivatives_where_nothing_is_weighed(differentiate, by):
+    """At alpha_t = 0 the loss is 0, and its derivative by alpha_t is not."""
+    points = [(x, y, 2.0, 1.0 - y) for x in (-1.3, 2.0) for y in (0.0, 1.0)]
+    check_derivatives(differentiate, "float64", [by], points)
 
 
 @pytest.mark.parametrize("differentiate", LIBRARIES)

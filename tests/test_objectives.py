@@ -169,7 +169,7 @@ def test_weights_in_a_partial_are_refused():
 @pytest.mark.parametrize(
     ("labels", "weights", "message"),
     [
-        (LABELS[1:], None, "`labels` must have the shape"),
+        (LABELS[1:], None, "`labels` must have the shape of `margins`"),
         (LABELS, WEIGHTS[1:], "`weights` must be a number or fit"),
         (LABELS.reshape(9, 3), None, "`labels` must have the shape"),
     ],

@@ -19,6 +19,7 @@ from expected import (
     dtype_of,
     each,
     every_function,
+    gradient,
     is_close,
     is_like,
     of_backend,
@@ -197,11 +198,11 @@ def test_what_is_left_out_counts_nowhere(backend, loss, poison):
         return [derived(*args, reduction=r, **options) for r in REDUCTIONS]
 
     results = backend.call(reduced, first, labels, **given)
-    for reduction, (result, gradient) in zip(REDUCTIONS, results, strict=True):
+    for reduction, (result, slope) in zip(REDUCTIONS, results, strict=True):
         exact = value(loss, CLEAN | {"reduction": reduction})
         is_like(first, result, "float32", exact.shape)
         is_close(backend.numpy(result), exact, "float32", 8)
-        is_0_where_left_out(backend, first, gradient)
+        is_0_where_left_out(backend, first, slope)
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
@@ -210,6 +211,41 @@ def test_what_is_left_out_has_no_derivatives(backend, poison):
     function = xploss.grad_and_hess(LOGIT_LOSS.function)
     for derivative in backend.call(function, first, labels, **given):
         is_0_where_left_out(backend, first, derivative)
+
+
+def test_an_infinite_logit_is_counted(backend):
+    """And costs nothing on its label's side."""
+    logits = np.where(LOGITS == 20.0, np.inf, LOGITS)
+    infinite = LOGIT_LOSS._replace(first=logits)
+    masked = {"weights": PER_SAMPLE, "where": MASK}
+    given = of_backend(backend, "float32", {"x": logits, "y": LABELS} | masked)
+    x, y = given.pop("x"), given.pop("y")
+
+    def reduced(*args, **options):
+        derived = xploss.value_and_grad(xploss.sigmoid_cross_entropy)
+        return [derived(*args, reduction=r, **options) for r in REDUCTIONS]
+
+    results = backend.call(reduced, x, y, **given)
+    for reduction, (result, slope) in zip(REDUCTIONS, results, strict=True):
+        options = masked | {"reduction": reduction}
+        is_close(backend.numpy(result), value(infinite, options), "float32", 8)
+        exact, terms = gradient(infinite, options)
+        is_close(backend.numpy(slope), exact, "float32", 8, unit=terms)
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_a_positive_weight_of_0_is_no_mass(backend, per_class):
+    """0 * log(0) = 0 of a certain probability too, and of its slope."""
+    probs, labels = (backend.array(a, "float32") for a in ([0.0, 1.0], [1.0, 0.0]))
+    weight = backend.array(np.zeros(2), "float32") if per_class else 0.0
+
+    def derived(probs, labels, pos_weight):
+        loss = partial(xploss.binary_cross_entropy, reduction="none")
+        return xploss.value_and_grad(loss)(probs, labels, pos_weight=pos_weight)
+
+    losses, slopes = backend.call(derived, probs, labels, pos_weight=weight)
+    np.testing.assert_array_equal(backend.numpy(losses), [0.0, np.inf])
+    np.testing.assert_array_equal(backend.numpy(slopes), [0.0, np.inf])
 
 
 # ---- reductions --------------------------------------------------------------------
@@ -254,9 +290,9 @@ def test_dtypes(backend, dtype, shapes, loss):
         return [derived(*args, reduction=r, axis=axis) for r, axis, _ in HOW]
 
     results = backend.call(reduced, x, y)
-    for (reduction, _, shape), (result, gradient) in zip(HOW, results, strict=True):
+    for (reduction, _, shape), (result, slope) in zip(HOW, results, strict=True):
         is_like(x, result, dtype if reduction == "none" else wide(dtype), shape)
-        is_like(x, gradient, dtype, x.shape)
+        is_like(x, slope, dtype, x.shape)
 
 
 def test_sum_of_many_16_bit_losses(backend):
@@ -294,10 +330,10 @@ def values_and_gradients(backend, loss, shape, options, reductions):
         return [derived(*args, reduction=r, **options) for r in reductions]
 
     given = of_backend(backend, "float32", options)
-    for result, gradient in backend.call(reduced, x, y, **given):
+    for result, slope in backend.call(reduced, x, y, **given):
         is_like(x, result, "float32", np.zeros(shape).sum(options.get("axis")).shape)
-        is_like(x, gradient, "float32", shape)
-        yield backend.numpy(result), backend.numpy(gradient)
+        is_like(x, slope, "float32", shape)
+        yield backend.numpy(result), backend.numpy(slope)
 
 
 @loss_of

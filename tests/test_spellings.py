@@ -4,11 +4,13 @@ import copy
 import inspect
 import pickle
 import sys
+import warnings
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from chunks import unknown
 from focal_reference import from_logit_focal
 from grid import logits_and_labels, probs_and_labels, rounded
 from mpmath import mp, mpf
@@ -294,6 +296,36 @@ def test_keras_other_axis():
     )
 
 
+def test_keras_dtype_that_the_library_lacks():
+    loss = keras.BinaryCrossentropy(dtype="bfloat16")
+    with pytest.raises(TypeError, match="`dtype` is 'bfloat16', which numpy does not"):
+        loss(Y, P)
+
+
+def test_keras_cast_is_no_floating_point_error():
+    """Of what is beyond the dtype, or below it."""
+    loss = keras.BinaryCrossentropy(from_logits=True, dtype="float16")
+    with np.errstate(all="raise"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert loss(np.zeros((1, 2)), np.array([[1e6, 1e-300]])) == np.inf
+
+
+def test_keras_names_the_argument_that_is_wrong():
+    masked = np.ma.masked_array(np.ones(3))
+    with pytest.raises(TypeError, match=r"`y_true` is a numpy\.ma"):
+        keras.BinaryCrossentropy()(masked, np.ones((3, 1)) / 2)
+
+
+@pytest.mark.library("dask")
+def test_sizes_that_dask_does_not_know():
+    p, y = unknown(P), unknown(Y)
+    for function in (torch.binary_cross_entropy, torch.sigmoid_focal_loss):
+        mean = function(p, y, reduction="mean").compute(scheduler="synchronous")
+        np.testing.assert_allclose(mean, function(P, Y, reduction="mean"), rtol=8 * EPS)
+    with pytest.raises(ValueError, match="`y_pred` has a size along axes"):
+        keras.BinaryCrossentropy(axis=0, reduction="sum")(y, p)
+
+
 def test_keras_dtype():
     loss = keras.BinaryCrossentropy(dtype="float32")
     assert loss(Y, P).dtype == np.float32
@@ -441,6 +473,12 @@ def test_sklearn_out_of_range_is_nan_where_looking_would_wait(backend):
     assert np.isnan(backend.numpy(result))
 
 
+def test_sklearn_weight_is_a_number():
+    loss = partial(sklearn.log_loss, [0, 1], np.array([0.25, 0.5]), normalize=False)
+    for weight in (2.0, np.float64(2.0), np.int64(2)):
+        assert loss(sample_weight=weight) == 2 * loss()
+
+
 def test_sklearn_lists_and_labels():
     rows = [[0.1, 0.9], [0.9, 0.1], [0.8, 0.2], [0.35, 0.65]]
     names = ["spam", "ham", "ham", "spam"]
@@ -459,9 +497,31 @@ def test_sklearn_lists_and_labels():
         (["a", "a"], [0.1, 0.2], {}, ValueError, "only one label \\(a\\)"),
         (["a"], [0.1], {"labels": ["a"]}, ValueError, "labels contains only one"),
         (["a", "c"], [0.1, 0.2], {"labels": ["a", "b"]}, ValueError, r"values \['c'\]"),
-        ([0, 1, 1], [0.1, 0.2], {}, ValueError, "inconsistent numbers .* 2 and 3"),
-        ([0], np.ones((2, 2)) / 2, {"labels": [0, 1]}, ValueError, "2 and 1"),
-        ([0, 1], [0.1, 0.2], {"sample_weight": [1.0]}, ValueError, "2 and 1"),
+        (
+            [0, 1, 1],
+            [0.1, 0.2],
+            {},
+            ValueError,
+            r"`y_true` must have shape \(2,\); got \(3,\)",
+        ),
+        ([0], np.ones((2, 2)) / 2, {"labels": [0, 1]}, ValueError, r"got \(1,\)"),
+        ([0, 1], [0.1, 0.2], {"sample_weight": [1.0]}, ValueError, r"got \(1,\)"),
+        (
+            [0, 1],
+            [0.1, 0.2],
+            {"sample_weight": np.ones((2, 1))},
+            ValueError,
+            r"`sample_weight` must have shape \(2,\); got \(2, 1\)",
+        ),
+        ([0, 1], np.ones((2, 0)), {}, ValueError, "number of classes: 2 vs 0"),
+        ([0, 1], np.array([0.1, 1.2]), {}, ValueError, "got 1 outside, the first 1.2"),
+        (
+            [0, 1],
+            [0.1, 0.2],
+            {"labels": [[0, 1]]},
+            NotImplementedError,
+            "`labels` must",
+        ),
         ([0, 1], [0.1, 0.2], {"sample_weight": [0, 0]}, ValueError, "0 throughout"),
         ([0, 1, 2], np.ones((3, 3)) / 3, {}, NotImplementedError, "got 3 classes"),
         ([0, 1, 2], [0.1, 0.2, 0.3], {}, ValueError, "number of classes: 3 vs 2"),

@@ -1,8 +1,8 @@
 """What an argument is: its library, its kind, its dtype, its device, its shape.
 
-The only module that asks array-api-compat.  Refusals are worded here: TypeError for
-kind and dtype, ValueError for shape and device; each names the argument, says what
-was got and what to pass instead.
+The only module that asks array-api-compat what an array is.  Refusals are worded here:
+TypeError for kind and dtype, ValueError for shape and device; each names the argument,
+says what was got and what to pass instead.
 """
 
 import functools

@@ -28,7 +28,8 @@ def _astype(array: Array, dtype: Any, copy: bool = True) -> Array:
 NAMESPACE = types.SimpleNamespace(
     __name__="cupy", astype=_astype, float32=cupy.float32, float64=cupy.float64,
     where=cupy.where, exp=cupy.exp, log=cupy.log, log1p=cupy.log1p, isinf=cupy.isinf,
-    ones_like=lambda array: array * 0.0 + 1.0,
+    # Not `array * 0.0 + 1.0`, which is NaN at an infinite logit.
+    ones_like=lambda array: (array == array).astype(array.dtype) * 0.0 + 1.0,
 )  # fmt: skip
 
 

@@ -128,14 +128,10 @@ def _total_of_block(
 ) -> Any:
     """The sum over `axis` as it was added, or rounded to a dtype."""
     xp = _arrays.namespace("block", block)
-    return quietly(xp, _block_total, xp, block, axis, keepdims, to)
-
-
-def _block_total(
-    xp: Any, block: Any, axis: tuple[int, ...], keepdims: bool, to: Any
-) -> Any:
-    total = _arrays.unrounded_total(xp, block, axis, keepdims)
-    return total if to is None else xp.astype(total, to, copy=False)
+    total = quietly(xp, _arrays.unrounded_total, xp, block, axis, keepdims)
+    if to is None:
+        return total
+    return quietly(xp, partial(xp.astype, copy=False), total, to)
 
 
 def total(values: Any, axis: tuple[int, ...] | None, keepdims: bool) -> Any:

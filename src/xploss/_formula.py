@@ -87,12 +87,12 @@ def fold(
     labels: Array,
     pos_weight: Any,
     smoothing: float,
-    smooth: bool = True,
+    differentiable: bool = True,
 ) -> Fold:
-    """`smooth`: |x| so that differentiating it is right at 0; `abs` costs less."""
+    """`differentiable` at 0, for which |x| is no `abs`, which costs less."""
     pos, neg = masses(labels, smoothing)
     positive = logits >= 0.0
-    magnitude = xp.where(positive, logits, -logits) if smooth else abs(logits)
+    magnitude = xp.where(positive, logits, -logits) if differentiable else abs(logits)
     return Fold(
         xp,
         positive,
@@ -103,11 +103,11 @@ def fold(
     )
 
 
-def _value(logits: Array, f: Fold, smooth: bool = True) -> Array:
+def _value(logits: Array, f: Fold, differentiable: bool = True) -> Array:
     # An infinite logit with no mass against it costs 0, not 0 * inf.  Masking the
     # logit keeps the derivative by the label; masking the product costs less.
     costless = f.staked(f.against) == 0.0
-    if smooth:
+    if differentiable:
         reach = f.xp.where(costless & f.xp.isinf(logits), 0.0, logits)
         push = f.staked(f.against * reach)
     else:
@@ -130,11 +130,11 @@ def value(
     labels: Array,
     pos_weight: Any,
     smoothing: float,
-    smooth: bool = True,
+    differentiable: bool = True,
 ) -> Array:
     """L."""
-    f = fold(xp, logits, labels, pos_weight, smoothing, smooth)
-    return _value(logits, f, smooth)
+    f = fold(xp, logits, labels, pos_weight, smoothing, differentiable)
+    return _value(logits, f, differentiable)
 
 
 def slope(
@@ -143,27 +143,29 @@ def slope(
     labels: Array,
     pos_weight: Any,
     smoothing: float,
-    smooth: bool = True,
+    differentiable: bool = True,
 ) -> Array:
     """L', by the logit."""
-    return _slope(fold(xp, logits, labels, pos_weight, smoothing, smooth))
+    return _slope(fold(xp, logits, labels, pos_weight, smoothing, differentiable))
 
 
 def label_slope(
-    xp: Any, logits: Array, labels: Array, pos_weight: Any, s: float
+    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: float
 ) -> Array:
     """dL/dy = (1-s) * (w * softplus(-x) - softplus(x)), which is -x without options."""
     if pos_weight is None:
-        return (s - 1.0) * logits
-    f = fold(xp, logits, labels, pos_weight, s)
-    return (1.0 - s) * (f.staked(-logits) + (pos_weight - 1.0) * xp.log1p(f.decay))
+        return (smoothing - 1.0) * logits
+    f = fold(xp, logits, labels, pos_weight, smoothing)
+    return (1.0 - smoothing) * (
+        f.staked(-logits) + (pos_weight - 1.0) * xp.log1p(f.decay)
+    )
 
 
 def pos_weight_slope(
-    xp: Any, logits: Array, labels: Array, pos_weight: Any, s: float
+    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: float
 ) -> Array:
     """dL/dw = pos * softplus(-x)."""
-    pos, _ = masses(labels, s)
+    pos, _ = masses(labels, smoothing)
     # No mass at -inf is no loss; masking the logit keeps the derivative by the label.
     reach = xp.where((pos == 0.0) & xp.isinf(logits), 0.0, logits)
     return pos * value(xp, reach, xp.ones_like(logits), None, 0.0)
@@ -222,10 +224,14 @@ class Focus(NamedTuple):
         return self.fold.xp.where(self.fold.xp.isinf(self.plain), 0.0, self.plain)
 
     def balanced(self, part: Array) -> Array:
-        """alpha_t * part; where that is 0, an infinite part counts 0."""
+        """alpha_t * part; where that is 0, an infinite part counts 0.
+
+        Masking the part, not the product, keeps the derivative by alpha_t.
+        """
         if self.balance is None:
             return part
-        return self.fold.xp.where(self.balance == 0.0, 0.0, self.balance * part)
+        xp, costless = self.fold.xp, self.balance == 0.0
+        return self.balance * xp.where(costless & xp.isinf(part), 0.0, part)
 
     def value(self) -> Array:
         """alpha_t * (1 - p_t)**gamma * L; a power that underflows keeps L infinite.
@@ -308,8 +314,11 @@ def _clipped(xp: Any, probs: Array, eps: float) -> tuple[Array, Array]:
     return xp.where(low, eps, xp.where(high, 1.0 - eps, probs)), ~(low | high)
 
 
-def _with_mass(xp: Any, probs: Array, pos: Array, neg: Array) -> tuple[Array, Array]:
+def _with_mass(
+    xp: Any, probs: Array, pos: Array, neg: Array, pos_weight: Any
+) -> tuple[Array, Array]:
     """p where there is mass, 1 or 0 where not: 0 * log(0) = 0, for any derivative."""
+    pos = pos if pos_weight is None else pos_weight * pos
     some = xp.where((pos == 0.0) & (probs == 0.0), 1.0, probs)
     rest = xp.where((neg == 0.0) & (probs == 1.0), 0.0, probs)
     return some, rest
@@ -333,7 +342,7 @@ def probability_value(
     pos, neg = masses(labels, smoothing)
     if eps:
         probs, _ = _clipped(xp, probs, eps)
-    some, rest = _with_mass(xp, probs, pos, neg)
+    some, rest = _with_mass(xp, probs, pos, neg, pos_weight)
     hit = pos * xp.log(some)
     hit = hit if pos_weight is None else pos_weight * hit
     return 0.0 - (hit + neg * log_rest(xp, rest))  # 0, not -0
@@ -346,7 +355,7 @@ def probability_slope(
     pos, neg = masses(labels, smoothing)
     if eps:
         probs, kept = _clipped(xp, probs, eps)
-    some, rest = _with_mass(xp, probs, pos, neg)
+    some, rest = _with_mass(xp, probs, pos, neg, pos_weight)
     hit = pos / some
     hit = hit if pos_weight is None else pos_weight * hit
     slope = neg / (1.0 - rest) - hit

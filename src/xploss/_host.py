@@ -316,9 +316,6 @@ def _lines(e: Evaluation) -> Lines | None:
     return IN_PLACE[e.formula] if ordinary else None
 
 
-def _is_number(argument: Any) -> bool:
-    return isinstance(argument, float)
-
-
 def _cast(argument: Any, dtype: Any) -> Any:
-    return argument if _is_number(argument) else argument.astype(dtype, copy=False)
+    is_array = not isinstance(argument, float)
+    return argument.astype(dtype, copy=False) if is_array else argument

@@ -18,7 +18,7 @@ from ._plain import plain
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _value(logits: Any, labels: Any, pos_weight: Any, smoothing: float) -> Any:
-    formula = functools.partial(_formula.value, smooth=False)
+    formula = functools.partial(_formula.value, differentiable=False)
     return plain(formula, jnp, logits, labels, pos_weight, smoothing)
 
 

@@ -275,10 +275,14 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     """A function of the same signature that returns (value, gradient).
 
     The gradient of that value (of its sum, where it is an array) with respect to the
-    logits or probabilities, in closed form and from one exponential per element::
+    logits or probabilities, in closed form::
 
-        dL/dx = neg * sigmoid(x) - pos * sigmoid(-x)        logits
+        dL/dx = neg * sigmoid(x) - pos * sigmoid(-x)        logits, of one exponential
+        dF/dx = alpha_t * (1 - p_t)**gamma * (dL/dx - gamma * r * L)            focal
         dL/dp = neg / (1 - p) - pos / p                     probabilities
+
+    with ``r = (pos - neg) * p * (1 - p) / (1 - p_t)``, the rate at which
+    log(1 - p_t) falls with x; derived in `xploss/_formula.py`.
 
     Parameters
     ----------
@@ -319,6 +323,8 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
 
         dL/dx   = neg * sigmoid(x) - pos * sigmoid(-x)
         d2L/dx2 = (pos + neg) * sigmoid(x) * sigmoid(-x)
+
+    and of the focal loss as derived in `xploss/_formula.py`.
 
     Parameters
     ----------

@@ -125,8 +125,8 @@ def problem(
 def evaluate(p: Problem, formula: Callable[..., Any], outputs: int = 1) -> Any:
     """The outputs of a formula, weighed and masked: a tuple of them.
 
-    Where the problem reduces, the first is its sum, and the second, the slopes, of
-    the mean where the shapes tell N.
+    Where the problem reduces, the first is its sum and the second, the slopes, that
+    sum's; both are divided by N where the shapes tell it (`p.n`).
     """
     xp, logits = p.anchor.xp, p.anchor.array
     arguments = (logits, p.labels, p.weights, p.where, *p.parameters)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from array_api_compat import torch as xp
+from array_api_compat import torch as torch_namespace
 from torch.autograd import Function
 
 from . import _arrays, _formula, _host, _torch_private
@@ -117,7 +117,7 @@ def _is_differentiated(tensors: list[Any]) -> bool:
 
 
 class _Loss(Function):
-    """L(logits, labels, pos_weight), or with a `count` its sum divided by it."""
+    """L(logits, labels, pos_weight), or with an `n` its sum divided by it."""
 
     @staticmethod
     def forward(
@@ -126,22 +126,22 @@ class _Loss(Function):
         labels: Any,
         pos_weight: Any,
         smoothing: float,
-        count: int | None,
+        n: int | None,
     ) -> Any:
-        ctx.smoothing, ctx.count = smoothing, count
+        ctx.smoothing, ctx.n = smoothing, n
         primals = (logits, labels, pos_weight)
         ctx.numbers = [None if isinstance(a, torch.Tensor) else a for a in primals]
         ctx.save_for_backward(
             *[a if isinstance(a, torch.Tensor) else None for a in primals]
         )
         arguments = (logits, labels, None, None, pos_weight, smoothing)
-        dtype = _arrays.computing_dtype(xp, logits)
-        summed = count is not None  # which only what is in memory has
+        dtype = _arrays.computing_dtype(torch_namespace, logits)
+        summed = n is not None  # which only what is in memory has
         if summed or _in_memory(_tensors(arguments)):
-            e = Evaluation(_formula.value, arguments, (dtype,), summed, n=count)
+            e = Evaluation(_formula.value, arguments, (dtype,), summed, n=n)
             return _by_views(e)[0]
-        value = partial(_formula.value, smooth=_smooth())
-        return plain(value, xp, logits, labels, pos_weight, smoothing)
+        value = partial(_formula.value, differentiable=_differentiable())
+        return plain(value, torch_namespace, logits, labels, pos_weight, smoothing)
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
@@ -150,7 +150,7 @@ class _Loss(Function):
         gradients: list[Any] = [None] * 5
         for k, slope in enumerate(_SLOPES):
             if ctx.needs_input_grad[k]:
-                options = ctx.smoothing, ctx.count or 1
+                options = ctx.smoothing, ctx.n or 1
                 gradients[k] = _gradient(slope, primals, *options, upstream)
         return tuple(gradients)
 
@@ -164,26 +164,26 @@ def _gradient(
     slope: Callable[..., Any],
     primals: tuple[Any, ...],
     smoothing: float,
-    count: int,
+    n: int,
     upstream: Any,
 ) -> Any:
-    """upstream / count * slope, by views unless that is differentiated again."""
+    """upstream / n * slope, by views unless that is differentiated again."""
     logits, labels, pos_weight = primals
     arguments = (logits, labels, None, None, pos_weight, smoothing)
     if not torch.is_grad_enabled() and _in_memory([*_tensors(arguments), upstream]):
         number = upstream.ndim == 0 and not _torch_private.is_batched(upstream)
-        scale = upstream.item() / count if number else 1.0 / count
+        scale = upstream.item() / n if number else 1.0 / n
         e = Evaluation(slope, arguments, (upstream.dtype,), scales=(scale,))
         (slopes,) = _by_views(e)
         return slopes if number else upstream * slopes
     if slope is _formula.slope:
-        slope = partial(slope, smooth=_smooth())
-    labels = _arrays.beside(xp, logits, labels)
-    slopes = plain(slope, xp, logits, labels, pos_weight, smoothing)
-    return upstream * slopes if count == 1 else upstream / count * slopes
+        slope = partial(slope, differentiable=_differentiable())
+    labels = _arrays.beside(torch_namespace, logits, labels)
+    slopes = plain(slope, torch_namespace, logits, labels, pos_weight, smoothing)
+    return upstream * slopes if n == 1 else upstream / n * slopes
 
 
-def _smooth() -> bool:
+def _differentiable() -> bool:
     """Whether what runs may be differentiated again, or traced and differentiated.
 
     A compiled step is not, and sharing exp(-|x|) between value and slope there is a
@@ -205,7 +205,7 @@ def _rule_applies(tensors: list[Any]) -> bool:
 
 def with_rule(formula: Callable[..., Any], xp: Any, logits: Any, *others: Any) -> Any:
     """The loss of logits under its rule where that applies, else plainly."""
-    tensors = [t for t in (logits, *others) if isinstance(t, torch.Tensor)]
+    tensors = _tensors((logits, *others))
     if formula is _formula.value and _rule_applies(tensors):
         return _Loss.apply(logits, *others, None)
     return plain(formula, xp, logits, *others)

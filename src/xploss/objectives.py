@@ -35,7 +35,7 @@ def _derivatives(
 ) -> tuple[Any, Any]:
     """(gradient, Hessian): computed in float64, weighed, rounded to float32."""
     first = _checked_margins(margins)
-    xp, weights = first.xp, first.weights(weights)
+    xp, weights, labels = first.xp, first.weights(weights), first.labels(labels)
     gradient, hessian = grad_and_hess(loss)(xp.astype(margins, xp.float64), labels)
     pair: tuple[Any, Any] = quietly(xp, _rounded, xp, gradient, hessian, weights, floor)
     return pair
@@ -61,7 +61,7 @@ def _checked_margins(margins: Any) -> Anchor:
     return first
 
 
-def _round(first: Any, second: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+def _unpacked(first: Any, second: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
     """Margins, labels and weights, of a library's own call or of its estimators'."""
     if not hasattr(second, "get_label"):
         return second, first, sample_weight
@@ -92,21 +92,21 @@ def _xgboost(
     y_pred: Any,
     sample_weight: Any = None,
 ) -> tuple[Any, Any]:
-    given = _round(y_true, y_pred, sample_weight)
+    given = _unpacked(y_true, y_pred, sample_weight)
     return _derivatives(loss, floor, *map(_as_columns, given))
 
 
 def _lightgbm(
     loss: Callable[..., Any], floor: float, y_true: Any, y_pred: Any, weight: Any = None
 ) -> tuple[Any, Any]:
-    return _derivatives(loss, floor, *_round(y_true, y_pred, weight))
+    return _derivatives(loss, floor, *_unpacked(y_true, y_pred, weight))
 
 
 # ---- the objectives ------------------------------------------------------------------
 
 
 def _with_options(loss: Callable[..., Any], options: dict[str, Any]) -> Any:
-    """The loss with its options, which are checked before a booster calls it."""
+    """The loss with its options, whose names are checked before a booster calls it."""
     for name in ("weights", "where"):
         if name in options or name in unwrapped(loss)[2]:
             raise TypeError(
@@ -167,7 +167,8 @@ def xgboost(
     TypeError
         Another loss, an option that it does not have, `weights` or `where`.
     ValueError
-        A negative floor; at a call, labels or weights of another length.
+        A negative floor; at the first call, an option out of range, or labels or
+        weights of another length.
 
     Notes
     -----

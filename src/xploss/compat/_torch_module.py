@@ -21,6 +21,8 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):  # type: ignore[misc]
         The old spelling of `reduction`; with PyTorch's warning.
     reduction : {"mean", "sum", "none"}
 
+    Called as ``loss(input, target)``: a tensor.
+
     Examples
     --------
     >>> import torch

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _formula
-from .._arrays import FLOATS, anchor, fits, is_number, namespace
+from .._arrays import FLOATS, anchor, fits, is_number, library, namespace
 from .._losses import binary_cross_entropy, sigmoid_cross_entropy, sigmoid_focal_loss
+from .._plain import quietly
 from .._problem import check_axis, check_fraction, check_least, check_number, problem
 from ._shared import by_formula
 
@@ -87,6 +88,10 @@ def binary_crossentropy(
     y_true : array of `y_pred`'s shape, boolean, integer or floating
     y_pred : array of float16, bfloat16, float32 or float64
         Probabilities, or logits if `from_logits`.
+    label_smoothing : number from 0 to 1
+        Moves labels towards 1/2: y * (1 - s) + s/2.
+    axis : int
+        What the mean runs over.
 
     Returns
     -------
@@ -131,6 +136,8 @@ def binary_focal_crossentropy(
     alpha : number from 0 to 1
         The weight of the positive class; the negative one has 1 - alpha.
     gamma : number of at least 0
+    label_smoothing, axis
+        As for `binary_crossentropy`.
 
     Returns
     -------
@@ -163,7 +170,9 @@ def backend_binary_crossentropy(
     """`tf.keras.backend.binary_crossentropy`: per element, nothing reduced.
 
     Probabilities are clipped to [1e-7, 1 - 1e-7].  (TensorFlow adds 1e-7 to them in
-    the logarithm besides, so that its loss is at most 15.4, not 16.1.)
+    the logarithm besides, so that its loss is at most 15.4, not 16.1.)  `target` and
+    `output` are of one shape, `output` floating: the result has its shape and dtype.
+    Errors as for `xploss.binary_cross_entropy`.
 
     >>> import numpy as np
     >>> print(backend_binary_crossentropy(np.array([1.0, 1.0]), np.array([0.5, 0.0])))
@@ -187,9 +196,9 @@ def _same_rank(one: Any, other: Any) -> tuple[Any, Any]:
         other, one = _same_rank(other, one)
     elif ranks[0] == ranks[1] + 1 and one.shape[-1] == 1 and not is_number(other):
         if ranks[1] == 1:
-            other = namespace("y_pred", other).expand_dims(other, axis=-1)
+            other = namespace("y_true", other).expand_dims(other, axis=-1)
         else:
-            one = namespace("y_pred", one).squeeze(one, axis=-1)
+            one = namespace("y_true", one).squeeze(one, axis=-1)
     return one, other
 
 
@@ -242,6 +251,11 @@ def _reduced(
     over_all = REDUCTIONS[reduction]
     if over_all in ("mean", "weighted_mean"):
         return loss(axis=None, reduction=over_all)
+    if isinstance(size, float):
+        raise ValueError(
+            f"`y_pred` has a size along axes {axes} that Dask does not know; call its "
+            f"`.compute_chunk_sizes()`"
+        )
     sums = loss(axis=axes if over_all == "none" else None, reduction="sum")
     return sums / (size or math.nan)  # what is masked is 0, and counts
 
@@ -310,7 +324,13 @@ class _Loss:
         xp, mask = namespace("y_pred", y_pred), _keras_mask(y_pred)
         y_true, y_pred = _same_rank(y_true, y_pred)
         if self.dtype is not None:
-            y_pred = xp.astype(y_pred, getattr(xp, self.dtype), copy=False)
+            if not hasattr(xp, self.dtype):
+                raise TypeError(
+                    f"`dtype` is {self.dtype!r}, which {library(xp)} does not have; "
+                    f"pass another, or None"
+                )
+            cast = functools.partial(xp.astype, copy=False)
+            y_pred = quietly(xp, cast, y_pred, getattr(xp, self.dtype))
         shape = tuple(y_pred.shape)
         axes = check_axis(self.axis, len(shape)) or tuple(range(len(shape)))
         losses = tuple(n for k, n in enumerate(shape) if k not in axes)

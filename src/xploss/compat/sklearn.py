@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _losses
-from .._arrays import REALS, Anchor, anchor, kind, library, same_shape
+from .._arrays import REALS, Anchor, anchor, is_number, kind, library, same_shape
 
 
-def _on_host(labels: Any) -> npt.NDArray[Any]:
+def _on_host(name: str, labels: Any) -> npt.NDArray[Any]:
     if hasattr(labels, "cpu"):
         labels = labels.cpu()  # PyTorch
     elif kind(labels).startswith("cupy"):
@@ -23,8 +23,7 @@ def _on_host(labels: Any) -> npt.NDArray[Any]:
     array = np.asarray(labels)
     if array.ndim != 1:
         raise NotImplementedError(
-            f"`y_true` and `labels` must have one axis, a class a sample; got shape "
-            f"{array.shape}"
+            f"`{name}` must have one axis, a class a sample; got shape {array.shape}"
         )
     return array
 
@@ -43,12 +42,14 @@ def _sorted(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _is_positive(y_true: Any, labels: Any, columns: int) -> npt.NDArray[np.bool_]:
     """Which labels are of the second class, in sorted order."""
-    given = _on_host(y_true)
+    given = _on_host("y_true", y_true)
     if given.dtype.kind == "f" and np.any(given != np.trunc(given)):
         raise ValueError(
             "`y_true` must be classes; xploss.binary_cross_entropy takes soft labels"
         )
-    classes = np.unique(given) if labels is None else _sorted(_on_host(labels))
+    classes = np.unique(given)
+    if labels is not None:
+        classes = _sorted(_on_host("labels", labels))
     unknown = np.setdiff1d(given, classes)
     if unknown.size:
         raise ValueError(
@@ -102,18 +103,28 @@ def _checked(y_proba: Any) -> Anchor:
     first = anchor("y_proba", y_proba)
     if len(first.shape) not in (1, 2):
         raise ValueError(f"`y_proba` must have 1 or 2 axes; got shape {first.shape}")
-    if library(first.xp) == "numpy" and not np.all((y_proba >= 0) & (y_proba <= 1)):
-        raise ValueError("`y_proba` must be in [0, 1], and not NaN")
+    if library(first.xp) == "numpy":
+        _check_range(y_proba)
     return first
 
 
+def _check_range(y_proba: npt.NDArray[Any]) -> None:
+    wrong = y_proba[~((y_proba >= 0) & (y_proba <= 1))]
+    if wrong.size:
+        raise ValueError(
+            f"`y_proba` must be in [0, 1], and not NaN; got {wrong.size} outside, the "
+            f"first {wrong[0]}"
+        )
+
+
 def _check_lengths(first: Anchor, labels: Any, weights: Any) -> None:
-    for array in (labels, weights):
-        shape = getattr(array, "shape", first.shape[:1])
-        if not same_shape(tuple(shape), first.shape[:1]):
+    for name, array in (("y_true", labels), ("sample_weight", weights)):
+        own = not is_number(array) and hasattr(array, "shape")
+        shape = tuple(array.shape) if own else first.shape[:1]
+        if not same_shape(shape, first.shape[:1]):
             raise ValueError(
-                "Found input variables with inconsistent numbers of samples: "
-                f"{first.shape[0]} and {shape[0] if shape else 'a scalar'}"
+                f"Found input variables with inconsistent numbers of samples: `{name}` "
+                f"must have shape {first.shape[:1]}; got {shape}"
             )
 
 
@@ -147,16 +158,17 @@ def log_loss(
 
     Returns
     -------
-    float for NumPy, else an array () of `y_proba`'s library and dtype
+    float for NumPy, else an array () of `y_proba`'s library; of float32 from 16 bits
         scikit-learn always returns a float, which would wait for the device.
 
     Raises
     ------
     ValueError
         One class only, unknown or soft labels, different lengths, another number of
-        classes than `y_proba` has, weights of the host that are all 0.
+        classes than `y_proba` has, a `y_proba` of other axes or, of NumPy, outside
+        [0, 1], weights of the host that are all 0.
     NotImplementedError
-        More than two classes.
+        More than two classes; a `y_true` or `labels` of other than one axis.
     TypeError
         A wrong kind or dtype of `y_proba`.
 
@@ -170,7 +182,8 @@ def log_loss(
     first = _checked(y_proba)
     xp, probs = first.xp, first.array
     columns = 1 if probs.ndim == 1 else probs.shape[1]
-    positive = _beside(first, _is_positive(y_true, labels, max(columns, 2)), xp.bool)
+    classes = 2 if columns == 1 else columns
+    positive = _beside(first, _is_positive(y_true, labels, classes), xp.bool)
     sample_weight = _numbers("sample_weight", sample_weight)
     if isinstance(sample_weight, np.ndarray):
         if not np.any(sample_weight):

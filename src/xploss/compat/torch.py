@@ -12,7 +12,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from .. import _formula, _losses
-from .._arrays import anchor, fits, is_number, namespace
+from .._arrays import anchor, fits, is_number, namespace, same_shape
 from .._problem import problem
 from ._shared import by_formula, with_leading_axes
 
@@ -36,7 +36,7 @@ def _check(input: Any, target: Any) -> None:
     """Both are arrays, of one shape."""
     for name, array in (("input", input), ("target", target)):
         namespace(name, array)
-    if tuple(target.shape) != tuple(input.shape):
+    if not same_shape(tuple(target.shape), tuple(input.shape)):
         raise ValueError(
             f"Target size ({tuple(target.shape)}) must be the same as input size "
             f"({tuple(input.shape)})"
@@ -175,7 +175,8 @@ def sigmoid_focal_loss(
 ) -> Any:
     """`torchvision.ops.sigmoid_focal_loss`, exact in both tails.
 
-    torchvision's gradient is NaN for a gamma below 1 and a confident right answer.
+    The formula is that of `xploss.sigmoid_focal_loss`.  torchvision's gradient is NaN
+    for a gamma below 1 and a confident right answer.
 
     Parameters
     ----------
