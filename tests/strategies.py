@@ -110,6 +110,13 @@ class Numbers(NamedTuple):
         """A power of 2, or 0."""
         return Numbers(self.high * factor, self.low * factor)
 
+    def overflown(self, most: float) -> "Numbers":
+        """Infinite from `most` on."""
+        high, low = self
+        beyond = abs(high) >= most
+        high = np.where(beyond, np.copysign(np.inf, high), high)
+        return Numbers(high, np.where(beyond, 0.0, low))
+
 
 def split(exact: mpf) -> tuple[float, float]:
     high = float(exact)
@@ -208,12 +215,10 @@ def away(
     result: np.ndarray, exact: Numbers, dtype: str, unit: Any, lost: float
 ) -> np.ndarray:
     """How many ulp of `unit` each is away; `lost` as for `reference.ulps`."""
-    result, most = result.astype(np.float64), overflow(dtype)
-    high = np.where(
-        abs(exact.high) >= most, np.copysign(np.inf, exact.high), exact.high
-    )
+    result = result.astype(np.float64)
+    high, low = exact.overflown(overflow(dtype))
     least = FORMATS["float32" if dtype == "float16" else dtype][1]
-    distance = abs((result - high) - exact.low) - lost * 2.0**least
+    distance = abs((result - high) - low) - lost * 2.0**least
     same = (result == high) & np.isinf(high) | np.isnan(result) & np.isnan(high)
     distance = np.where(same, 0.0, np.maximum(distance, 0.0) / units(unit, dtype))
     return np.where(np.isnan(distance), np.inf, distance)
