@@ -124,7 +124,7 @@ DEVIATIONS = [
         call(WEIGHTED, "float64", 0.0, 1.0, pos_weight=np.array(5.0)),
     ),
     Deviation(
-        "1e-7 in the logarithm",
+        "1e-7 in the log",
         "everywhere: log(p + 1e-7) and log(1 - p + 1e-7), of a clipped p",
         ("value", "gradient"),
         (KERAS,),
