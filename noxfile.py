@@ -96,6 +96,15 @@ def newest(session: nox.Session) -> None:
     session.run("pytest", "--backend=numpy")
 
 
+@nox.session(python="3.13t")
+def free_threaded(session: nox.Session) -> None:
+    """Threads, and the NumPy core, on a Python without its global lock."""
+    install(session, "numpy")
+    session.install("pytest>=9", "mpmath>=1.3")  # the rest has no such wheels
+    names = [f"tests/test_{name}.py" for name in ("faults", "options", "exactness")]
+    session.run("pytest", "--backend=numpy", *names, env={"PYTHON_GIL": "0"})
+
+
 @nox.session(python="3.11")
 @nox.parametrize(
     "backend",
