@@ -81,7 +81,7 @@ def logit_table(dtype: str) -> np.ndarray:
     # Where exp(-|x|) leaves the normal and the subnormal numbers, or 1 + it is 1.
     edges = [9.7, 11.09, 16.6, 17.33, 36.7, 37.43, 87.34, 88.73, 103.98, 708.4, 745.14]
     some = np.array([*LOGITS, *subnormal, *edges])
-    special = np.concatenate([some, -some, [np.nan]])
+    special = np.concatenate([some, -some, [np.nan], [np.inf, -np.inf] * 6])
     rng = np.random.default_rng(31)
     rest = 256 - 32 - len(special)
     near = rng.uniform(-REACH[dtype], REACH[dtype], rest - 40)

@@ -248,6 +248,19 @@ def test_a_positive_weight_of_0_is_no_mass(backend, per_class):
     np.testing.assert_array_equal(backend.numpy(slopes), [0.0, np.inf])
 
 
+@loss_of
+def test_a_mass_that_underflows_when_it_is_weighed(backend, loss):
+    """Is mass all the same, and an infinite loss of it infinite."""
+    first = -np.inf if loss is LOGIT_LOSS else 0.0
+    derived = xploss.value_and_grad(partial(loss.function, pos_weight=0.25))
+    for dtype in ("float32", "float64"):
+        if dtype in backend.dtypes:
+            label = np.finfo(dtype).smallest_subnormal
+            arrays = (backend.array(np.array([a]), dtype) for a in (first, label))
+            total, _ = backend.call(derived, *arrays)
+            assert backend.numpy(total) == (0.0 if backend.flushes else np.inf)
+
+
 # ---- reductions --------------------------------------------------------------------
 
 

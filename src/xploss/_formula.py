@@ -76,6 +76,13 @@ class Fold(NamedTuple):
             return part
         return self.xp.where(self.positive, part, self.pos_weight * part)
 
+    def costless(self) -> Array:
+        """No mass is against.  Asked of both factors: their product may underflow."""
+        none = self.against == 0.0
+        if self.pos_weight is None:
+            return none
+        return none | (~self.positive & (self.pos_weight == 0.0))
+
     def shared(self, part: Array) -> Array:
         """A part that goes with pos + neg."""
         return part if self.mass is None else self.mass * part
@@ -106,7 +113,7 @@ def fold(
 def _value(logits: Array, f: Fold, differentiable: bool = True) -> Array:
     # An infinite logit with no mass against it costs 0, not 0 * inf.  Masking the
     # logit keeps the derivative by the label; masking the product costs less.
-    costless = f.staked(f.against) == 0.0
+    costless = f.costless()
     if differentiable:
         reach = f.xp.where(costless & f.xp.isinf(logits), 0.0, logits)
         push = f.staked(f.against * reach)
@@ -318,8 +325,10 @@ def _with_mass(
     xp: Any, probs: Array, pos: Array, neg: Array, pos_weight: Any
 ) -> tuple[Array, Array]:
     """p where there is mass, 1 or 0 where not: 0 * log(0) = 0, for any derivative."""
-    pos = pos if pos_weight is None else pos_weight * pos
-    some = xp.where((pos == 0.0) & (probs == 0.0), 1.0, probs)
+    none = pos == 0.0
+    if pos_weight is not None:  # asked of both factors: their product may underflow
+        none = none | (pos_weight == 0.0)
+    some = xp.where(none & (probs == 0.0), 1.0, probs)
     rest = xp.where((neg == 0.0) & (probs == 1.0), 0.0, probs)
     return some, rest
 
