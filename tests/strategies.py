@@ -57,7 +57,7 @@ def is_slow(backend: Backend) -> bool:
 
 # ---- numbers -----------------------------------------------------------------------
 
-POS_WEIGHTS = np.array([1.0, 0.25, 3.5])
+POS_WEIGHTS = np.array([1.0, 0.25, 3.5, 0.0])
 WEIGHTS = np.array([1.0, 0.0, 2.0, 0.5, 4.0, 0.25, 8.0, 1.0])
 SMOOTHINGS = (0.0, 1e-6, 0.125, 1.0)
 GREATEST = 3.5 * 8.0  # what an element is weighed by at most
@@ -369,7 +369,7 @@ class Call:
         def finished(name: str) -> Numbers:
             """What overflows before it is weighed stays infinite, or NaN."""
             first, (high, low) = unweighted[name].high, weighed[name]
-            lost = abs(first) >= most
+            lost = (abs(first) >= most) & (pos_weight != 0.0)
             high = np.where(lost, np.copysign(np.inf, first), high)
             made = Numbers(high, np.where(lost, 0.0, low)).times(weights)
             return Numbers(*(np.where(counts, part, 0.0) for part in made))

@@ -459,6 +459,18 @@ print("xploss._jax" in sys.modules)
     assert printed.split() == ["False", "True"]
 
 
+def test_an_infinite_logit_without_weight():
+    """Its loss and its derivative by the label are 0, whatever the label."""
+    x, y = jnp.full(3, -jnp.inf), jnp.array([0.0, 0.5, 1.0])
+
+    def loss(labels):
+        return xploss.sigmoid_cross_entropy(x, labels, pos_weight=0.0, reduction="sum")
+
+    value, slopes = jax.value_and_grad(loss)(y)
+    assert value == 0.0
+    np.testing.assert_array_equal(slopes, 0.0)
+
+
 @pytest.mark.parametrize(
     ("dtype", "most"), [("bfloat16", 4), ("float32", 1), ("float64", 1)]
 )

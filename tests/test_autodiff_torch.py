@@ -1,6 +1,7 @@
 """Under every transform of PyTorch the derivatives are the exact ones, orders 1 to 4;
 nothing is saved for backward but the inputs, and nothing breaks a compiled graph."""
 
+import math
 from contextlib import nullcontext
 from functools import partial
 
@@ -623,6 +624,26 @@ def test_labels_that_count(dtype):
     for name in ("backward", "torch.func.grad", "torch.func.jvp"):
         slope = DERIVATIVES[name][1](per_element)
         assert torch.equal(slope(x, y.to(getattr(torch, dtype))), slope(x, y))
+
+
+@pytest.mark.parametrize("way", ["backward", "torch.func.grad"])
+def test_infinite_logits_that_are_weighed(way):
+    """By the weight 0 where it weighs nothing, by the label 0 where it is 0."""
+    x = torch.tensor([math.inf, 1.0, -math.inf], dtype=torch.float64)
+    y = torch.tensor([0.9, 1.0, 0.0], dtype=torch.float64)
+    ones, zeros = torch.ones_like(x), torch.zeros_like(x)
+
+    def by_weight(weight, _):
+        return sigmoid_cross_entropy(x, y, pos_weight=weight, reduction="none")
+
+    def by_label(labels, _):
+        return sigmoid_cross_entropy(x, labels, pos_weight=zeros, reduction="none")
+
+    slope = {"backward": backward, "torch.func.grad": reverse}[way]
+    slopes = slope(by_weight)(ones, None).tolist()
+    expected = [0.0, math.log1p(math.exp(-1.0)), 0.0]
+    assert slopes == pytest.approx(expected, rel=8 * torch.finfo(x.dtype).eps, abs=0)
+    assert torch.equal(slope(by_label)(y, None)[2], zeros[2])
 
 
 # ---- probabilities ----------------------------------------------------------------

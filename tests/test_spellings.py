@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from chunks import unknown
+from chunks import chunked, unknown
 from focal_reference import from_logit_focal
 from grid import logits_and_labels, probs_and_labels, rounded
 from mpmath import mp, mpf
@@ -310,6 +310,16 @@ def test_keras_cast_is_no_floating_point_error():
         assert loss(np.zeros((1, 2)), np.array([[1e6, 1e-300]])) == np.inf
 
 
+@pytest.mark.library("dask")
+def test_keras_casts_dask_as_it_computes():
+    loss = keras.BinaryCrossentropy(from_logits=True, dtype="float16")
+    y_true, y_pred = (chunked(np.array([a]), 1) for a in ([0.0, 0.0], [1e6, 1e-300]))
+    with np.errstate(all="raise"):
+        result = loss(y_true, y_pred)
+        assert result.dtype == "float32"
+        assert result.compute(scheduler="synchronous") == np.inf
+
+
 def test_keras_names_the_argument_that_is_wrong():
     masked = np.ma.masked_array(np.ones(3))
     with pytest.raises(TypeError, match=r"`y_true` is a numpy\.ma"):
@@ -324,6 +334,8 @@ def test_sizes_that_dask_does_not_know():
         np.testing.assert_allclose(mean, function(P, Y, reduction="mean"), rtol=8 * EPS)
     with pytest.raises(ValueError, match="`y_pred` has a size along axes"):
         keras.BinaryCrossentropy(axis=0, reduction="sum")(y, p)
+    with pytest.raises(ValueError, match="`y_proba` has a length that Dask"):
+        sklearn.log_loss([0, 1], p[:, :2])
 
 
 def test_keras_dtype():

@@ -60,6 +60,12 @@ def masses(labels: Array, smoothing: float) -> tuple[Array, Array]:
     return pos, neg
 
 
+def _none(xp: Any, mass: Array, weight: Any) -> Array:
+    """Where a mass is 0 once it is weighed; of both, as their product may underflow."""
+    some = xp.where(mass == 0.0, mass, 1.0)
+    return (some if weight is None else weight * some) == 0.0
+
+
 class Fold(NamedTuple):
     """What value, slope and curvature share."""
 
@@ -74,14 +80,15 @@ class Fold(NamedTuple):
         """A part that goes with d, weighted where d is of the positive class."""
         if self.pos_weight is None:
             return part
-        return self.xp.where(self.positive, part, self.pos_weight * part)
+        # What is not weighed must not reach the weight's derivative: 0 * inf is NaN.
+        weighed = self.pos_weight * self.xp.where(self.positive, 0.0, part)
+        return self.xp.where(self.positive, part, weighed)
 
     def costless(self) -> Array:
-        """No mass is against.  Asked of both factors: their product may underflow."""
-        none = self.against == 0.0
-        if self.pos_weight is None:
-            return none
-        return none | (~self.positive & (self.pos_weight == 0.0))
+        """Whether no mass is against."""
+        unweighed = self.positive & (self.against == 0.0)
+        weighed = _none(self.xp, self.against, self.pos_weight)
+        return unweighed | (~self.positive & weighed)
 
     def shared(self, part: Array) -> Array:
         """A part that goes with pos + neg."""
@@ -163,9 +170,10 @@ def label_slope(
     if pos_weight is None:
         return (smoothing - 1.0) * logits
     f = fold(xp, logits, labels, pos_weight, smoothing)
-    return (1.0 - smoothing) * (
-        f.staked(-logits) + (pos_weight - 1.0) * xp.log1p(f.decay)
-    )
+    weightless = ~f.positive & _none(xp, xp.ones_like(logits), pos_weight)
+    reach = xp.where(weightless & xp.isinf(logits), 0.0, logits)
+    change = f.staked(-reach) + (pos_weight - 1.0) * xp.log1p(f.decay)
+    return (1.0 - smoothing) * change
 
 
 def pos_weight_slope(
@@ -233,7 +241,7 @@ class Focus(NamedTuple):
     def balanced(self, part: Array) -> Array:
         """alpha_t * part; where that is 0, an infinite part counts 0.
 
-        Masking the part, not the product, keeps the derivative by alpha_t.
+        Masking the part, not the product, keeps a finite one's derivative by alpha_t.
         """
         if self.balance is None:
             return part
@@ -324,10 +332,8 @@ def _clipped(xp: Any, probs: Array, eps: float) -> tuple[Array, Array]:
 def _with_mass(
     xp: Any, probs: Array, pos: Array, neg: Array, pos_weight: Any
 ) -> tuple[Array, Array]:
-    """p where there is mass, 1 or 0 where not: 0 * log(0) = 0, for any derivative."""
-    none = pos == 0.0
-    if pos_weight is not None:  # asked of both factors: their product may underflow
-        none = none | (pos_weight == 0.0)
+    """p where there is mass, 1 or 0 where not: 0 * log(0) = 0, and so by p and y."""
+    none = _none(xp, pos, pos_weight)
     some = xp.where(none & (probs == 0.0), 1.0, probs)
     rest = xp.where((neg == 0.0) & (probs == 1.0), 0.0, probs)
     return some, rest
@@ -366,7 +372,9 @@ def probability_slope(
         probs, kept = _clipped(xp, probs, eps)
     some, rest = _with_mass(xp, probs, pos, neg, pos_weight)
     hit = pos / some
-    hit = hit if pos_weight is None else pos_weight * hit
+    if pos_weight is not None:  # 0 * inf, of a subnormal probability, is 0 as well
+        none = _none(xp, pos, pos_weight) & xp.isinf(hit)
+        hit = pos_weight * xp.where(none, 0.0, hit)
     slope = neg / (1.0 - rest) - hit
     return xp.where(kept, slope, 0.0) if eps else slope
 

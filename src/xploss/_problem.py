@@ -144,7 +144,7 @@ def evaluate(p: Problem, formula: Callable[..., Any], outputs: int = 1) -> Any:
     return _evaluate.evaluate(xp, e)
 
 
-def _elementwise(
+def elementwise(
     xp: Any, function: Callable[..., Any], arguments: tuple[Any, ...], dtype: Any
 ) -> Any:
     """function(xp, *arguments), of this dtype; on Dask when a block is computed."""
@@ -201,14 +201,14 @@ def reduced_with_gradient(
         return total, slopes
     n, dtype = _denominator(p), p.anchor.array.dtype
     share = functools.partial(_share, dtype)
-    gradient = _elementwise(p.anchor.xp, share, (slopes, n), dtype)
+    gradient = elementwise(p.anchor.xp, share, (slopes, n), dtype)
     return _divided(p, total, n), gradient
 
 
 def _divided(p: Problem, total: Array, n: Array) -> Array:
     xp = p.anchor.xp
     n = n if p.axis is None else xp.squeeze(n, axis=p.axis)
-    return _elementwise(xp, _mean, (total, n), total.dtype)
+    return elementwise(xp, _mean, (total, n), total.dtype)
 
 
 def _mean(xp: Any, total: Array, n: Array) -> Array:

@@ -10,11 +10,20 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import _formula
 from .._arrays import FLOATS, anchor, fits, is_number, library, namespace
 from .._losses import binary_cross_entropy, sigmoid_cross_entropy, sigmoid_focal_loss
 from .._plain import quietly
-from .._problem import check_axis, check_fraction, check_least, check_number, problem
+from .._problem import (
+    check_axis,
+    check_fraction,
+    check_least,
+    check_number,
+    elementwise,
+    problem,
+)
 from ._shared import by_formula
 
 EPSILON = 1e-7  # keras.config.epsilon()
@@ -222,6 +231,21 @@ def _beside(name: str, values: Any, losses: tuple[Any, ...], axes: Any) -> Any:
     return values
 
 
+def _cast(xp: Any, array: Any, name: str) -> Any:
+    """To a dtype; what is beyond it, or below, is no warning."""
+    dtype = getattr(np if library(xp) == "dask" else xp, name, None)
+    if dtype is None:
+        raise TypeError(
+            f"`dtype` is {name!r}, which {library(xp)} does not have; pass another, or "
+            f"None"
+        )
+
+    def cast(xp: Any, array: Any) -> Any:
+        return xp.astype(array, dtype, copy=False)
+
+    return quietly(xp, elementwise, xp, cast, (array,), dtype)
+
+
 def _keras_mask(y_pred: Any) -> Any:
     """The mask that a Keras layer left on its output.
 
@@ -324,13 +348,7 @@ class _Loss:
         xp, mask = namespace("y_pred", y_pred), _keras_mask(y_pred)
         y_true, y_pred = _same_rank(y_true, y_pred)
         if self.dtype is not None:
-            if not hasattr(xp, self.dtype):
-                raise TypeError(
-                    f"`dtype` is {self.dtype!r}, which {library(xp)} does not have; "
-                    f"pass another, or None"
-                )
-            cast = functools.partial(xp.astype, copy=False)
-            y_pred = quietly(xp, cast, y_pred, getattr(xp, self.dtype))
+            y_pred = _cast(xp, y_pred, self.dtype)
         shape = tuple(y_pred.shape)
         axes = check_axis(self.axis, len(shape)) or tuple(range(len(shape)))
         losses = tuple(n for k, n in enumerate(shape) if k not in axes)

@@ -103,6 +103,11 @@ def _checked(y_proba: Any) -> Anchor:
     first = anchor("y_proba", y_proba)
     if len(first.shape) not in (1, 2):
         raise ValueError(f"`y_proba` must have 1 or 2 axes; got shape {first.shape}")
+    if first.shape[0] != first.shape[0]:
+        raise ValueError(
+            "`y_proba` has a length that Dask does not know; call its "
+            "`.compute_chunk_sizes()`"
+        )
     if library(first.xp) == "numpy":
         _check_range(y_proba)
     return first
