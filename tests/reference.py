@@ -39,8 +39,8 @@ def sigmoid(x: mpf) -> mpf:
 
 
 def times(mass: mpf, part: mpf) -> mpf:
-    """0 * inf is 0: no mass, no loss."""
-    return mpf(0) if mass == 0 else mass * part
+    """0 * inf is 0: no mass, no loss; NaN stays NaN."""
+    return mpf(0) if mass == 0 and not mp.isnan(part) else mass * part
 
 
 def masses(label: float, pos_weight: float, smoothing: float) -> tuple[mpf, mpf]:
