@@ -80,9 +80,7 @@ class Fold(NamedTuple):
         """A part that goes with d, weighted where d is of the positive class."""
         if self.pos_weight is None:
             return part
-        # What is not weighed must not reach the weight's derivative: 0 * inf is NaN.
-        weighed = self.pos_weight * self.xp.where(self.positive, 0.0, part)
-        return self.xp.where(self.positive, part, weighed)
+        return self.xp.where(self.positive, part, self.pos_weight * part)
 
     def costless(self) -> Array:
         """Whether no mass is against."""
@@ -123,7 +121,11 @@ def _value(logits: Array, f: Fold, differentiable: bool = True) -> Array:
     costless = f.costless()
     if differentiable:
         reach = f.xp.where(costless & f.xp.isinf(logits), 0.0, logits)
-        push = f.staked(f.against * reach)
+        push = f.against * reach
+        if f.pos_weight is not None:
+            # What is not weighed must not reach the weight's derivative: 0 * inf.
+            weighed = f.pos_weight * f.xp.where(f.positive, 0.0, push)
+            push = f.xp.where(f.positive, push, weighed)
     else:
         push = f.xp.where(costless, 0.0, f.staked(f.against * logits))
     return push + f.shared(f.xp.log1p(f.decay))
