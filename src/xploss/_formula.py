@@ -120,8 +120,7 @@ def _value(logits: Array, f: Fold, differentiable: bool = True) -> Array:
     # logit keeps the derivative by the label; masking the product costs less.
     costless = f.costless()
     if differentiable:
-        reach = f.xp.where(costless & f.xp.isinf(logits), 0.0, logits)
-        push = f.against * reach
+        push = f.against * f.xp.where(costless & f.xp.isinf(logits), 0.0, logits)
         if f.pos_weight is not None:
             # What is not weighed must not reach the weight's derivative: 0 * inf.
             weighed = f.pos_weight * f.xp.where(f.positive, 0.0, push)
