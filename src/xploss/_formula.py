@@ -62,8 +62,8 @@ def masses(labels: Array, smoothing: float) -> tuple[Array, Array]:
 
 def _none(xp: Any, mass: Array, weight: Any) -> Array:
     """Where a mass is 0 once it is weighed; of both, as their product may underflow."""
-    some = xp.where(mass == 0.0, mass, 1.0)
-    return (some if weight is None else weight * some) == 0.0
+    none = mass == 0.0
+    return none if weight is None else weight * xp.where(none, mass, 1.0) == 0.0
 
 
 class Fold(NamedTuple):
@@ -84,9 +84,11 @@ class Fold(NamedTuple):
 
     def costless(self) -> Array:
         """Whether no mass is against."""
-        unweighed = self.positive & (self.against == 0.0)
+        none = self.against == 0.0
+        if self.pos_weight is None:
+            return none
         weighed = _none(self.xp, self.against, self.pos_weight)
-        return unweighed | (~self.positive & weighed)
+        return self.xp.where(self.positive, none, weighed)
 
     def shared(self, part: Array) -> Array:
         """A part that goes with pos + neg."""
