@@ -1,7 +1,8 @@
 """Test sessions, one per backend; versions come from pyproject.toml.
 
 nox                     lint, every backend's tests, the agreement matrix
-nox -t all              examples, docs, peers, training, scale, oldest, newest, wheel
+nox -t all              examples, pages, peers, training, scale, wheel, benchmarks,
+                        the oldest and the newest versions
 nox -s "tests(torch)"   one backend
 nox -s "fuzz(numpy)"    a million drawn calls, in an hour or two
 nox -s "soak(jax)"      five minutes of calls, in which nothing may grow
@@ -111,7 +112,7 @@ def free_threaded(session: nox.Session) -> None:
     [
         nox.param("numpy", id="numpy", tags=["all"]),
         nox.param("torch", id="torch"),  # 5 GB: that old, there is none without CUDA
-        nox.param("jax", id="jax"),  # 6 minutes of a processor
+        nox.param("jax", id="jax"),  # 8 minutes of a processor
         nox.param("dask", id="dask"),  # 2 minutes
     ],
 )
