@@ -93,6 +93,13 @@ def from_probability(
         )  # fmt: skip
 
 
+def clipped(prob: float, eps: float) -> mpf:
+    """A probability within [eps, 1 - eps], of the number eps as it is; NaN stays."""
+    with mp.workprec(1200):
+        low = mpf(eps)
+        return mpf(prob) if np.isnan(prob) else min(max(mpf(prob), low), 1 - low)
+
+
 def ulp(exact: mpf, dtype: str) -> mpf:
     """The unit in the last place of an exact value that is rounded to `dtype`."""
     bits, least = FORMATS[dtype]

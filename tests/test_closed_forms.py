@@ -182,7 +182,7 @@ ONE_EXPONENTIAL = (
 
 
 @pytest.mark.parametrize("pos_weight", [None, 3.0, PER_CLASS])
-@pytest.mark.parametrize("smoothing", [0.0, 0.125])
+@pytest.mark.parametrize("smoothing", [None, 0.125])
 @pytest.mark.parametrize("formula", ONE_EXPONENTIAL, ids=lambda f: f.__name__)
 def test_one_exponential_an_element(formula, pos_weight, smoothing):
     xp = Counting()
@@ -202,6 +202,6 @@ def test_three_logarithms_a_probability():
             (_formula.probability_value_and_slope, 3),
         ):
             xp = Counting()
-            formula(xp, first, labels, None, 0.0, 0.0)
+            formula(xp, first, labels, None, None, None)
             assert "exp" not in xp.calls
             assert sum(name.startswith("log") for name in xp.calls) == times

@@ -35,9 +35,9 @@ def in_place(formula, first, labels):
 
 
 def whole(formula, first, labels):
-    extra = (0.0,) if formula is _formula.probability_value else ()
+    extra = (None,) if formula is _formula.probability_value else ()
     with np.errstate(all="ignore"):
-        results = formula(np, first, labels, None, 0.0, *extra)
+        results = formula(np, first, labels, None, None, *extra)
     return results if isinstance(results, tuple) else (results,)
 
 

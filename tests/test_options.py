@@ -75,7 +75,9 @@ def test_pos_weight_beside_one_axis(backend):
     check(backend, "float32", row, pos_weight=PER_CLASS[0])
 
 
-@pytest.mark.parametrize("smoothing", [0, 0.25, np.float64(0.5), 1])
+@pytest.mark.parametrize(
+    "smoothing", [0, 0.25, np.float64(0.5), 1, *map(np.array, (0.0, 0.25, 1.0))]
+)
 @pytest.mark.parametrize("pos_weight", [1, PER_CLASS], ids=shape_of)
 @loss_of
 def test_label_smoothing(backend, loss, smoothing, pos_weight):
@@ -99,6 +101,41 @@ def test_labels_are_a_number(backend, loss, label):
     everywhere = loss._replace(labels=np.full(loss.first.shape, float(label)))
     exact = value(everywhere, {"reduction": "none"})
     is_close(backend.numpy(result), exact, "float32", 4)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bool", "int32", "uint8"])
+@loss_of
+def test_labels_are_a_0d_array(backend, loss, kind):
+    """With and without what is spread beside it, and a sum that is fused with it."""
+    everywhere = loss._replace(labels=np.ones(loss.first.shape))
+    one = loss._replace(labels=np.ones(()))
+    for options in ({}, {"weights": PER_SAMPLE, "where": MASK}):
+        arrays = of_backend(backend, "float32", options)
+        first, label = (
+            backend.array(one.first, "float32"),
+            backend.array(one.labels, kind),
+        )
+        for reduction in REDUCTIONS:
+            call = partial(loss.function, reduction=reduction)
+            result = backend.numpy(backend.call(call, first, label, **arrays))
+            exact = value(everywhere, options | {"reduction": reduction})
+            is_close(result, exact, "float32", 8)
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.125, 0.5])
+def test_eps_is_a_0d_array(backend, eps):
+    """0 clips nothing: what is outside [0, 1] stays NaN."""
+    probs = backend.array(
+        np.array([-0.25, 0.0, 0.0625, 0.125, 0.25, 0.9375, 1.0]), "float32"
+    )
+    labels = backend.array(np.array([1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]), "float32")
+    call = partial(xploss.value_and_grad(xploss.binary_cross_entropy), reduction="none")
+    number = backend.call(partial(call, eps=eps), probs, labels)
+    array = backend.call(
+        call, probs, labels, eps=backend.array(np.array(eps), "float32")
+    )
+    for one, other in zip(number, array, strict=True):
+        np.testing.assert_array_max_ulp(*map(backend.numpy, (one, other)), maxulp=2)
 
 
 @loss_of

@@ -3,6 +3,7 @@ got and what to pass."""
 
 import functools
 import inspect
+import re
 import types
 
 import numpy as np
@@ -44,13 +45,21 @@ WRONG = {
     "labels-matrix": (Y.view(np.matrix), {}, TypeError, "`labels`.*matrix.*numpy.asarray"),
     "labels-rank": (Y[:, 0], {}, ValueError, r"`labels` must have the shape of.*\(4, 3\).*got shape \(4,\)"),
     "labels-column": (Y[:, :1], {}, ValueError, r"`labels` must have the shape.*got shape \(4, 1\)"),
-    "labels-0d": (np.array(1.0), {}, ValueError, r"`labels` must have the shape.*number; got shape \(\)"),
+    "labels-huge": (10**400, {}, ValueError, r"`labels` must be within 1.798e\+308.*1329 bits"),
     "smoothing-large": (Y, {"label_smoothing": 1.5}, ValueError, "`label_smoothing` must be from 0 to 1.*got 1.5"),
     "smoothing-negative": (Y, {"label_smoothing": -0.1}, ValueError, "`label_smoothing`.*got -0.1"),
     "smoothing-nan": (Y, {"label_smoothing": float("nan")}, ValueError, "`label_smoothing`.*got nan"),
-    "smoothing-array": (Y, {"label_smoothing": Y}, TypeError, "`label_smoothing` must be a number; got numpy.ndarray"),
+    "smoothing-array": (Y, {"label_smoothing": Y}, ValueError, r"`label_smoothing` must be a number or an array of shape \(\); got shape \(4, 3\)"),
+    "smoothing-none": (Y, {"label_smoothing": None}, TypeError, "`label_smoothing` must be a number or an array.*NoneType"),
+    "smoothing-list": (Y, {"label_smoothing": [0.1]}, TypeError, "`label_smoothing` is a list"),
+    "smoothing-complex": (Y, {"label_smoothing": np.array(0j)}, TypeError, "`label_smoothing` must be boolean, integer"),
+    "smoothing-huge": (Y, {"label_smoothing": 10**5000}, ValueError, "`label_smoothing` must be within.*16610 bits"),
     "weights-trailing": (Y, {"weights": Y[0]}, ValueError, r"`weights` must.*got shape \(3,\).*`weights\[:, None\]`"),
     "weights-enlarge": (Y[:1], {"weights": Y}, ValueError, r"`weights` must be a number or fit onto"),
+    "weights-one": (Y, {"weights": Y[0, :1]}, ValueError, r"`weights`.*got shape \(1,\); one for all is `weights\[0\]`"),
+    "weights-infinite": (Y, {"weights": np.inf}, ValueError, "`weights` must be finite; got inf"),
+    "weights-nan": (Y, {"weights": np.float32("nan")}, ValueError, "`weights` must be finite; got nan"),
+    "weights-huge": (Y, {"weights": -(10**400)}, ValueError, "`weights` must be within"),
     "weights-list": (Y, {"weights": [1.0]}, TypeError, "`weights` is a list"),
     "weights-text": (Y, {"weights": "1"}, TypeError, "`weights` must be a number or an array.*got str, '1'"),
     "weights-span": (Y, {"weights": np.timedelta64(3, "s")}, TypeError, "`weights` must be.*got timedelta64"),
@@ -140,9 +149,19 @@ def test_options_are_by_keyword(call):
         (sigmoid_cross_entropy, "pos_weight", [1.0, 2.0, 3.0], TypeError, "`pos_weight` is a list"),
         (binary_cross_entropy, "eps", 0.6, ValueError, "`eps` must be from 0 to 0.5; got 0.6"),
         (binary_cross_entropy, "eps", -1e-7, ValueError, "`eps` must be from 0 to 0.5"),
-        (binary_cross_entropy, "eps", np.zeros(3), TypeError, "`eps` must be a number"),
+        (sigmoid_cross_entropy, "pos_weight", np.ones(1), ValueError, r"`pos_weight`.*\(1,\); one for all is `pos_weight\[0\]`"),
+        (sigmoid_cross_entropy, "pos_weight", -1.0, ValueError, "`pos_weight` must be at least 0.0; got -1.0"),
+        (sigmoid_cross_entropy, "pos_weight", np.inf, ValueError, "`pos_weight` must be finite; got inf"),
+        (sigmoid_cross_entropy, "pos_weight", 10**400, ValueError, "`pos_weight` must be within"),
+        (binary_cross_entropy, "pos_weight", float("nan"), ValueError, "`pos_weight` must be finite; got nan"),
+        (binary_cross_entropy, "eps", np.zeros(3), ValueError, r"`eps` must be a number or an array of shape \(\); got shape \(3,\)"),
+        (binary_cross_entropy, "eps", "0", TypeError, "`eps` must be a number or an array"),
+        (binary_cross_entropy, "eps", 10**400, ValueError, "`eps` must be within"),
         (sigmoid_focal_loss, "gamma", -1.0, ValueError, "`gamma` must be at least 0.0; got -1.0"),
-        (sigmoid_focal_loss, "gamma", float("nan"), ValueError, "`gamma` must be at least"),
+        (sigmoid_focal_loss, "gamma", float("nan"), ValueError, "`gamma` must be finite; got nan"),
+        (sigmoid_focal_loss, "gamma", np.inf, ValueError, "`gamma` must be finite; got inf"),
+        (sigmoid_focal_loss, "gamma", 10**400, ValueError, "`gamma` must be within"),
+        (sigmoid_focal_loss, "alpha", 10**400, ValueError, "`alpha` must be within"),
         (sigmoid_focal_loss, "gamma", None, TypeError, "`gamma` must be a number or an array; got None"),
         (sigmoid_focal_loss, "gamma", "2", TypeError, "`gamma` must be a number or an array"),
         (sigmoid_focal_loss, "alpha", 1.5, ValueError, "`alpha` must be from 0 to 1"),
@@ -152,6 +171,28 @@ def test_options_are_by_keyword(call):
 def test_own_option(loss, name, value, error, message):
     with pytest.raises(error, match=message):
         loss(X, Y, **{name: value})
+
+
+SPREAD = [
+    ("pos_weight", (3,), "pos_weight[None, :, None, None]"),
+    ("pos_weight", (3, 1, 1), "pos_weight[None]"),
+    ("weights", (3,), "weights[:, None, None, None]"),
+    ("weights", (3,), "weights[None, :, None, None]"),
+    ("weights", (3, 4, 5), "weights[None]"),
+    ("weights", (5,), "weights[None, None, None, :]"),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "hint"), SPREAD)
+def test_what_is_hinted_at_beside_images_is_taken(name, shape, hint):
+    """(N, C, H, W), with classes on axis 1; what the message says to pass fits."""
+    logits, values = np.zeros((2, 3, 4, 5)), np.ones(shape)
+    with pytest.raises(ValueError, match=re.escape(f"`{hint}`")):
+        sigmoid_cross_entropy(logits, 1.0, **{name: values})
+    given = eval(
+        hint, {name: np.ones((2,)) if hint.startswith("weights[:") else values}
+    )
+    assert sigmoid_cross_entropy(logits, 1.0, **{name: given}) == np.log(2.0)
 
 
 # ---- transforms -------------------------------------------------------------------

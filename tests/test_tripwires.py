@@ -164,8 +164,8 @@ FAULTS = [
     Fault(
         "silent broadcasting",
         ARRAYS,
-        "if not same_shape(tuple(labels.shape), self.shape):",
-        "if labels.shape[-1:] != self.array.shape[-1:]:",
+        "if shape and not same_shape(shape, self.shape):",
+        "if shape[-1:] != self.shape[-1:]:",
         {refuses_other_shapes: r"nothing of labels \(4,\) with logits \(1, 4\)"},
     ),
     Fault(

@@ -20,6 +20,7 @@ Array = Any  # an array of any library
 NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
 PYTHON_NUMBERS = (bool, float)
 BOOLEANS = (bool, np.bool_)
+LARGEST = sys.float_info.max
 FLOATS = frozenset({"float64", "float32", "float16", "bfloat16"})
 INTEGERS = frozenset(
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
@@ -39,6 +40,24 @@ def is_number(argument: Any) -> bool:
     """Python numbers and NumPy scalars are numbers beside any library's arrays."""
     # NumPy has a time span for an integer.
     return isinstance(argument, NUMBERS) and not isinstance(argument, np.timedelta64)
+
+
+def number(name: str, value: Any) -> float:
+    """A number as Python's float, which some integers are beyond."""
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise ValueError(
+            f"`{name}` must be within {LARGEST:.4}, the largest float64; got an int of "
+            f"{value.bit_length()} bits"
+        )
+    return float(value)
+
+
+def finite(name: str, value: Any) -> float:
+    """A number as Python's float; an option that is infinite or NaN is a mistake."""
+    result = number(name, value)
+    if not -LARGEST <= result <= LARGEST:
+        raise ValueError(f"`{name}` must be finite; got {result!r}")
+    return result
 
 
 def kind(argument: Any) -> str:
@@ -62,6 +81,8 @@ def _instead_of(argument: Any) -> str | None:
     """What to pass instead of something that looks like an array but is refused."""
     if isinstance(argument, type):
         return "it is a class; pass an array"
+    if type(argument).__module__ == "dask.delayed":  # which has every attribute
+        return "pass `dask.array.from_delayed(...)` of it"
     if isinstance(argument, np.ma.MaskedArray):
         return "its mask would be lost; pass its data, by `ma.getdata`, `where=~mask`"
     if isinstance(argument, np.matrix):
@@ -111,7 +132,20 @@ def namespace(name: str, argument: Any, wanted: str = "an array") -> Any:
             f"`{name}` must be {wanted} of NumPy, PyTorch, JAX, CuPy, Dask or another "
             f"array-API library; got {kind(argument)}, {argument!r:.40}"
         )
-    return array_api_compat.array_namespace(argument)
+    return _of_this_standard(name, array_api_compat.array_namespace(argument))
+
+
+OLDEST_STANDARD = "2024.12"  # from which on `where` takes numbers
+
+
+def _of_this_standard(name: str, xp: Any) -> Any:
+    version = getattr(xp, "__array_api_version__", OLDEST_STANDARD)
+    if version < OLDEST_STANDARD:
+        raise TypeError(
+            f"`{name}` is an array of {library(xp)} as of the array API of {version}; "
+            f"pass one as of {OLDEST_STANDARD} or later"
+        )
+    return xp
 
 
 # ---- dtype -------------------------------------------------------------------------
@@ -216,21 +250,34 @@ class Anchor(NamedTuple):
     device: Any  # None where arrays may have several
 
     def labels(self, labels: Any) -> Any:
-        """A number, or an array of the same shape."""
+        """A number, or an array of the same shape, or a 0-d one."""
         if is_number(labels):
-            return float(labels)
+            return number("labels", labels)
         self._check_beside("labels", labels)
-        if not same_shape(tuple(labels.shape), self.shape):
+        shape = tuple(labels.shape)
+        if shape and not same_shape(shape, self.shape):
             raise ValueError(
                 f"`labels` must have the shape of `{self.name}`, {self.shape}, or be a "
-                f"number; got shape {tuple(labels.shape)}; reshape one of them"
+                f"number; got shape {shape}; reshape one of them"
             )
         return labels
+
+    def scalar(self, name: str, value: Any) -> Any:
+        """A number, or a 0-d array."""
+        if is_number(value):
+            return finite(name, value)
+        self._check_beside(name, value)
+        if tuple(value.shape):
+            raise ValueError(
+                f"`{name}` must be a number or an array of shape (); got shape "
+                f"{tuple(value.shape)}"
+            )
+        return value
 
     def per_class(self, name: str, values: Any) -> Any:
         """A number, an array that fits, or one value a class along the last axis."""
         if values is None or is_number(values):
-            return values if values is None else float(values)
+            return values if values is None else finite(name, values)
         self._check_beside(name, values)
         shape = tuple(values.shape)
         if len(shape) == 1 < len(self.shape) and _same_size(shape[0], self.shape[-1]):
@@ -239,7 +286,7 @@ class Anchor(NamedTuple):
             raise ValueError(
                 f"`{name}` must be a number, have one value a class along the last "
                 f"axis, or fit onto `{self.name}`, {self.shape}, with the same rank; "
-                f"got shape {shape}"
+                f"got shape {shape}{_hint_of_classes(name, shape, self.shape)}"
             )
         return values
 
@@ -248,7 +295,7 @@ class Anchor(NamedTuple):
         if weights is None:
             return None
         if is_number(weights):
-            return float(weights)
+            return finite("weights", weights)
         self._check_beside("weights", weights)
         self._check_spread("weights", tuple(weights.shape))
         return weights
@@ -286,14 +333,36 @@ class Anchor(NamedTuple):
     ) -> None:
         if not shape or fits(shape, self.shape):
             return
-        hint = "a size-1 axis spreads it"
-        if len(shape) == 1 and len(self.shape) > 1:
-            tail = ", None" * (len(self.shape) - 1)
-            hint = f"one a sample is `{name}[:{tail}]`, one a class `{name}[None, :]`"
+        hint = _hint_of_classes(name, shape, self.shape)
+        if len(shape) == 1 < len(self.shape) and shape != (1,):
+            sample = _along(name, 0, self.shape)
+            hint = f"; one a sample is {sample}" + hint.replace("; one", ", one")
         raise ValueError(
             f"`{name}` must be {scalar} or fit onto `{self.name}`, {self.shape}, with "
-            f"the same rank; got shape {shape}; {hint}"
+            f"the same rank; got shape {shape}{hint or '; a size-1 axis spreads it'}"
         )
+
+
+def _along(name: str, axis: int, onto: tuple[Any, ...]) -> str:
+    """How a vector is written that lies along an axis."""
+    places = (":" if k == axis else "None" for k in range(len(onto)))
+    return f"`{name}[{', '.join(places)}]`"
+
+
+def _hint_of_classes(name: str, shape: tuple[Any, ...], onto: tuple[Any, ...]) -> str:
+    """What a vector probably means: one number, or one a class.
+
+    Classes are on axis 1 of (N, C, H, W), if that is of their size, else on the last.
+    """
+    if shape == (1,):
+        return f"; one for all is `{name}[0]`"
+    missing = len(onto) - len(shape)
+    if len(shape) > 1 and missing > 0 and fits((1,) * missing + shape, onto):
+        return f"; `{name}[{', '.join(['None'] * missing)}]` fits"
+    if len(shape) != 1 or len(onto) < 2:
+        return ""
+    axis = 1 if _same_size(shape[0], onto[1]) else len(onto) - 1
+    return f"; one a class is {_along(name, axis, onto)}"
 
 
 def anchor(name: str, array: Any, dtypes: frozenset[str] = FLOATS) -> Anchor:

@@ -57,12 +57,9 @@ def _kernel(
 
 
 def _run(e: Evaluation, by_rows: bool = False) -> tuple[Array, ...]:
-    """In one launch.  What a formula decides by, such as the smoothing, is built in."""
-    variable = [
-        _is_array(a) or (k < 5 and a is not None) for k, a in enumerate(e.arguments)
-    ]
-    layout = tuple(... if v else a for v, a in zip(variable, e.arguments, strict=True))
-    given = [a for v, a in zip(variable, e.arguments, strict=True) if v]
+    """In one launch.  All that is built in is which options there are."""
+    layout = tuple(None if a is None else ... for a in e.arguments)
+    given = [a for a in e.arguments if a is not None]
     given += [scale for scale in e.scales if scale is not None]
     scaled = tuple(scale is not None for scale in e.scales)
     # A kernel takes numbers of Python's for the narrowest type, to three digits.

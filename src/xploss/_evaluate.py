@@ -15,6 +15,10 @@ def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
         from ._torch import evaluate as evaluate_tensors
 
         return evaluate_tensors(xp, e)
+    if name == "jax":
+        from ._jax import evaluate as evaluate_compiled
+
+        return evaluate_compiled(e)
     if name == "cupy":
         from ._cupy import evaluate as evaluate_on_gpu
 

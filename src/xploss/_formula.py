@@ -45,19 +45,25 @@ log(1 - exp(-|a|))", 2012.
 from typing import Any, NamedTuple
 
 Array = Any  # an array of any library; the public functions say which one returns
+Scalar = Any  # a number or a 0-d array; None where there is no such option
 
 
-def masses(labels: Array, smoothing: float) -> tuple[Array, Array]:
+def masses(labels: Array, smoothing: Scalar) -> tuple[Array, Array]:
     """Mass of the positive and of the negative class, before any weight.
 
     Smoothing s moves both towards 1/2: y*(1-s) + s/2 and (1-y)*(1-s) + s/2.  Both are
     written out, since 1 - pos loses a small neg to rounding.
     """
     pos, neg = labels, 1.0 - labels
-    if smoothing:
+    if smoothing is not None:
         pos = pos * (1.0 - smoothing) + smoothing / 2.0
         neg = neg * (1.0 - smoothing) + smoothing / 2.0
     return pos, neg
+
+
+def _unsmoothed(part: Array, smoothing: Scalar) -> Array:
+    """A derivative by the label, of which smoothing leaves 1 - s."""
+    return part if smoothing is None else (1.0 - smoothing) * part
 
 
 def _none(xp: Any, mass: Array, weight: Any) -> Array:
@@ -100,7 +106,7 @@ def fold(
     logits: Array,
     labels: Array,
     pos_weight: Any,
-    smoothing: float,
+    smoothing: Scalar,
     differentiable: bool = True,
 ) -> Fold:
     """`differentiable` at 0, for which |x| is no `abs`, which costs less."""
@@ -146,7 +152,7 @@ def value(
     logits: Array,
     labels: Array,
     pos_weight: Any,
-    smoothing: float,
+    smoothing: Scalar,
     differentiable: bool = True,
 ) -> Array:
     """L."""
@@ -159,34 +165,45 @@ def slope(
     logits: Array,
     labels: Array,
     pos_weight: Any,
-    smoothing: float,
+    smoothing: Scalar,
     differentiable: bool = True,
 ) -> Array:
     """L', by the logit."""
     return _slope(fold(xp, logits, labels, pos_weight, smoothing, differentiable))
 
 
-def label_slope(
-    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: float
-) -> Array:
-    """dL/dy = (1-s) * (w * softplus(-x) - softplus(x)), which is -x without options."""
+def _mass_slope(xp: Any, logits: Array, labels: Array, pos_weight: Any) -> Array:
+    """w * softplus(-x) - softplus(x), of mass that moves to the positive class."""
     if pos_weight is None:
-        return (smoothing - 1.0) * logits
-    f = fold(xp, logits, labels, pos_weight, smoothing)
+        return -logits
+    f = fold(xp, logits, labels, pos_weight, None)
     weightless = ~f.positive & _none(xp, xp.ones_like(logits), pos_weight)
     reach = xp.where(weightless & xp.isinf(logits), 0.0, logits)
-    change = f.staked(-reach) + (pos_weight - 1.0) * xp.log1p(f.decay)
-    return (1.0 - smoothing) * change
+    return f.staked(-reach) + (pos_weight - 1.0) * xp.log1p(f.decay)
+
+
+def label_slope(
+    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: Scalar
+) -> Array:
+    """dL/dy = (1-s) * (w * softplus(-x) - softplus(x)), which is -x without options."""
+    return _unsmoothed(_mass_slope(xp, logits, labels, pos_weight), smoothing)
+
+
+def smoothing_slope(
+    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: Scalar
+) -> Array:
+    """dL/ds = (1/2 - y) * (w * softplus(-x) - softplus(x))."""
+    return (0.5 - labels) * _mass_slope(xp, logits, labels, pos_weight)
 
 
 def pos_weight_slope(
-    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: float
+    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: Scalar
 ) -> Array:
     """dL/dw = pos * softplus(-x)."""
     pos, _ = masses(labels, smoothing)
     # No mass at -inf is no loss; masking the logit keeps the derivative by the label.
     reach = xp.where((pos == 0.0) & xp.isinf(logits), 0.0, logits)
-    return pos * value(xp, reach, xp.ones_like(logits), None, 0.0)
+    return pos * value(xp, reach, xp.ones_like(logits), None, None)
 
 
 def one(xp: Any, logits: Array, labels: Array) -> Array:
@@ -195,7 +212,7 @@ def one(xp: Any, logits: Array, labels: Array) -> Array:
 
 
 def value_and_slope(
-    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: float
+    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: Scalar
 ) -> tuple[Array, Array]:
     """(L, L') from one exponential."""
     f = fold(xp, logits, labels, pos_weight, smoothing)
@@ -203,7 +220,7 @@ def value_and_slope(
 
 
 def slope_and_curvature(
-    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: float
+    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: Scalar
 ) -> tuple[Array, Array]:
     """(L', L'') from one exponential."""
     f = fold(xp, logits, labels, pos_weight, smoothing)
@@ -271,7 +288,12 @@ class Focus(NamedTuple):
 
 
 def _focus(
-    xp: Any, logits: Array, labels: Array, gamma: Any, alpha: Any, smoothing: float
+    xp: Any,
+    logits: Array,
+    labels: Array,
+    gamma: Any,
+    alpha: Any,
+    smoothing: Scalar,
 ) -> Focus:
     pos, neg = masses(labels, smoothing)
     f = fold(xp, logits, labels, None, smoothing)
@@ -286,20 +308,30 @@ def _focus(
     left = xp.where(sure, right, wrong + right * f.decay)
     power = xp.exp(gamma * (xp.log(left) - reach - xp.log1p(f.decay)))
     balance = None if alpha is None else alpha * pos + (1.0 - alpha) * neg
-    lean = (2.0 * labels - 1.0) * (1.0 - smoothing)
+    lean = _unsmoothed(2.0 * labels - 1.0, smoothing)
     per_left = xp.where(sure, 1.0, f.decay) / left
     return Focus(f, gamma, power, balance, _value(logits, f), lean, per_left, wrong)
 
 
 def focal_value(
-    xp: Any, logits: Array, labels: Array, gamma: Any, alpha: Any, smoothing: float
+    xp: Any,
+    logits: Array,
+    labels: Array,
+    gamma: Any,
+    alpha: Any,
+    smoothing: Scalar,
 ) -> Array:
     """F = alpha_t * (1 - p_t)**gamma * L, the power in log space."""
     return _focus(xp, logits, labels, gamma, alpha, smoothing).value()
 
 
 def focal_value_and_slope(
-    xp: Any, logits: Array, labels: Array, gamma: Any, alpha: Any, smoothing: float
+    xp: Any,
+    logits: Array,
+    labels: Array,
+    gamma: Any,
+    alpha: Any,
+    smoothing: Scalar,
 ) -> tuple[Array, Array]:
     """(F, F'), with F' = alpha_t * (1 - p_t)**gamma * (L' - gamma * r * L)."""
     f = _focus(xp, logits, labels, gamma, alpha, smoothing)
@@ -308,7 +340,12 @@ def focal_value_and_slope(
 
 
 def focal_slope_and_curvature(
-    xp: Any, logits: Array, labels: Array, gamma: Any, alpha: Any, smoothing: float
+    xp: Any,
+    logits: Array,
+    labels: Array,
+    gamma: Any,
+    alpha: Any,
+    smoothing: Scalar,
 ) -> tuple[Array, Array]:
     """(F', F''), with
 
@@ -326,10 +363,49 @@ def focal_slope_and_curvature(
 # ---- from probabilities ------------------------------------------------------------
 
 
-def _clipped(xp: Any, probs: Array, eps: float) -> tuple[Array, Array]:
-    """p within [eps, 1 - eps], and whether it was left as it is; NaN stays NaN."""
-    low, high = probs < eps, probs > 1.0 - eps
-    return xp.where(low, eps, xp.where(high, 1.0 - eps, probs)), ~(low | high)
+class Clip(NamedTuple):
+    """Where a probability is below eps or above 1 - eps; NaN is neither.
+
+    Its logarithms are constants there, taken from the number: eps may be rounded in
+    the probabilities' dtype, to 0 even, which is why 0 and 1 are asked for.  1 - p is
+    exact where it is near 1 - eps.
+    """
+
+    xp: Any
+    low: Array
+    high: Array
+    log_eps: Scalar
+    log_rest: Scalar  # of 1 - eps
+
+    def changed(self) -> Array:
+        return self.low | self.high
+
+    def within(self, probs: Array) -> Array:
+        """p, or 1/2 where it is clipped and must not reach a derivative."""
+        return self.xp.where(self.changed(), 0.5, probs)
+
+    def log(self, hit: Array) -> Array:
+        """Of the probability, where it is not clipped `hit`."""
+        where = self.xp.where
+        return where(self.low, self.log_eps, where(self.high, self.log_rest, hit))
+
+    def log_complement(self, miss: Array) -> Array:
+        """Of 1 - p, where that is not clipped `miss`."""
+        where = self.xp.where
+        return where(self.high, self.log_eps, where(self.low, self.log_rest, miss))
+
+
+def _clip(
+    xp: Any, probs: Array, eps: Scalar, log_eps: Scalar, log_rest: Scalar
+) -> Clip:
+    """Of an eps above 0 whose logarithms are given, or of one that may be 0."""
+    low = (probs < eps) | (probs <= 0.0)
+    high = (1.0 - probs < eps) | (probs >= 1.0)
+    if log_eps is None:
+        some = eps > 0.0
+        low, high, positive = low & some, high & some, xp.where(some, eps, 0.5)
+        log_eps, log_rest = xp.log(positive), log_complement(xp, positive)
+    return Clip(xp, low, high, log_eps, log_rest)
 
 
 def _with_mass(
@@ -342,7 +418,7 @@ def _with_mass(
     return some, rest
 
 
-def log_rest(xp: Any, probs: Array) -> Array:
+def log_complement(xp: Any, probs: Array) -> Array:
     """log(1 - p): by `log` where 1 - p is as good as exact, by `log1p` below.
 
     `log1p` alone would do, were it not off by 129 ulp near -0.41 in XLA's float64 on
@@ -354,37 +430,55 @@ def log_rest(xp: Any, probs: Array) -> Array:
 
 
 def probability_value(
-    xp: Any, probs: Array, labels: Array, pos_weight: Any, smoothing: float, eps: float
+    xp: Any,
+    probs: Array,
+    labels: Array,
+    pos_weight: Any,
+    smoothing: Scalar,
+    eps: Scalar,
+    log_eps: Scalar = None,
+    log_rest: Scalar = None,
 ) -> Array:
-    """-(pos * log(p) + neg * log1p(-p))."""
+    """-(pos * log(p) + neg * log1p(-p)); log(eps) and log(1 - eps) if not to be taken
+    of an eps that is rounded."""
     pos, neg = masses(labels, smoothing)
-    if eps:
-        probs, _ = _clipped(xp, probs, eps)
-    some, rest = _with_mass(xp, probs, pos, neg, pos_weight)
-    hit = pos * xp.log(some)
+    clip = None if eps is None else _clip(xp, probs, eps, log_eps, log_rest)
+    within = probs if clip is None else clip.within(probs)
+    some, rest = _with_mass(xp, within, pos, neg, pos_weight)
+    hit, miss = xp.log(some), log_complement(xp, rest)
+    if clip is not None:
+        hit, miss = clip.log(hit), clip.log_complement(miss)
+    hit = pos * hit
     hit = hit if pos_weight is None else pos_weight * hit
-    return 0.0 - (hit + neg * log_rest(xp, rest))  # 0, not -0
+    return 0.0 - (hit + neg * miss)  # 0, not -0
 
 
 def probability_slope(
-    xp: Any, probs: Array, labels: Array, pos_weight: Any, smoothing: float, eps: float
+    xp: Any,
+    probs: Array,
+    labels: Array,
+    pos_weight: Any,
+    smoothing: Scalar,
+    eps: Scalar,
+    log_eps: Scalar = None,
+    log_rest: Scalar = None,
 ) -> Array:
     """neg / (1 - p) - pos / p; 0 where p was clipped."""
     pos, neg = masses(labels, smoothing)
-    if eps:
-        probs, kept = _clipped(xp, probs, eps)
-    some, rest = _with_mass(xp, probs, pos, neg, pos_weight)
+    clip = None if eps is None else _clip(xp, probs, eps, log_eps, log_rest)
+    within = probs if clip is None else clip.within(probs)
+    some, rest = _with_mass(xp, within, pos, neg, pos_weight)
     hit = pos / some
     if pos_weight is not None:  # 0 * inf, of a subnormal probability, is 0 as well
         none = _none(xp, pos, pos_weight) & xp.isinf(hit)
         hit = pos_weight * xp.where(none, 0.0, hit)
     slope = neg / (1.0 - rest) - hit
-    return xp.where(kept, slope, 0.0) if eps else slope
+    return slope if clip is None else xp.where(clip.changed(), 0.0, slope)
 
 
 def probability_value_and_slope(
-    xp: Any, probs: Array, labels: Array, pos_weight: Any, smoothing: float, eps: float
+    xp: Any, probs: Array, labels: Array, *parameters: Any
 ) -> tuple[Array, Array]:
     """(L, L') by the probability."""
-    arguments = (probs, labels, pos_weight, smoothing, eps)
+    arguments = (probs, labels, *parameters)
     return probability_value(xp, *arguments), probability_slope(xp, *arguments)

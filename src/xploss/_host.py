@@ -311,8 +311,8 @@ def _lines(e: Evaluation) -> Lines | None:
     """What does the formula in place, of a call without options."""
     if e.formula not in IN_PLACE:
         return None
-    _, _, weights, where, pos_weight, *numbers = e.arguments
-    ordinary = weights is where is pos_weight is None and not any(numbers)
+    _, _, *options = e.arguments
+    ordinary = all(option is None for option in options)
     return IN_PLACE[e.formula] if ordinary else None
 
 

@@ -13,25 +13,52 @@ import jax
 import jax.numpy as jnp
 
 from . import _formula
-from ._plain import plain
+from ._plain import Evaluation, plain, plainly
+
+# ---- one compiled call ---------------------------------------------------------------
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _value(logits: Any, labels: Any, pos_weight: Any, smoothing: float) -> Any:
+def evaluate(e: Evaluation) -> tuple[Any, ...]:
+    """The outputs.  Of an eager call too XLA sees the whole: it launches once, and
+    `jax_debug_nans` is shown results alone, not what a mask is about to leave out."""
+    outputs: tuple[Any, ...] = _compiled(e._replace(arguments=()), e.arguments)
+    return outputs
+
+
+# Within another trace it is as if it were not there.
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _compiled(e: Evaluation, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return plainly(jnp, e._replace(arguments=arguments))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2), inline=True)
+def elementwise(
+    function: Callable[..., Any], arguments: tuple[Any, ...], dtype: Any
+) -> Any:
+    """function(xp, *arguments), of this dtype."""
+    return jnp.astype(function(jnp, *arguments), dtype)
+
+
+# ---- the rule ------------------------------------------------------------------------
+
+
+@jax.custom_jvp
+def _value(logits: Any, labels: Any, pos_weight: Any, smoothing: Any) -> Any:
     formula = functools.partial(_formula.value, differentiable=False)
     return plain(formula, jnp, logits, labels, pos_weight, smoothing)
 
 
 @functools.partial(_value.defjvp, symbolic_zeros=True)
-def _value_rule(smoothing: float, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    value = _value(*primals, smoothing)
+def _value_rule(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    value = _value(*primals)
     slopes: tuple[Callable[..., Any], ...] = (
         _formula.slope,
         _formula.label_slope,
         _formula.pos_weight_slope,
+        _formula.smoothing_slope,
     )
     changes = [
-        plain(formula, jnp, *primals, smoothing) * jnp.astype(tangent, value.dtype)
+        plain(formula, jnp, *primals) * jnp.astype(tangent, value.dtype)
         for formula, tangent in zip(slopes, tangents, strict=True)
         if not _is_zero(tangent)
     ]

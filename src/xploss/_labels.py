@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import FLOATS, REALS, anchor, computing_dtype, dtype_name
+from ._problem import elementwise
 
 
 def check_labels(labels: Any, *, where: Any = None) -> None:
@@ -39,11 +40,7 @@ def check_labels(labels: Any, *, where: Any = None) -> None:
     xp, mask = first.xp, first.mask(where)
     if dtype_name(labels) == "bool":
         return
-    # PyTorch cannot compare unsigned integers of more than 8 bits.
-    numbers = xp.astype(labels, computing_dtype(xp, labels), copy=False)
-    wrong = ~((numbers >= 0) & (numbers <= 1))
-    if mask is not None:
-        wrong = wrong & mask
+    wrong = elementwise(xp, _outside, (labels, mask), xp.bool)
     count = int(xp.count_nonzero(wrong))
     if count and any(size != size for size in first.shape):
         from . import _dask  # which cannot index what it does not know the size of
@@ -52,10 +49,24 @@ def check_labels(labels: Any, *, where: Any = None) -> None:
         check_labels(labels, where=where)
     elif count:
         flat = xp.reshape(xp.astype(wrong, xp.int8), (-1,))
-        number = float if dtype_name(labels) in FLOATS else int
         index = np.unravel_index(int(xp.argmax(flat)), first.shape)
         at = tuple(map(int, index))
         raise ValueError(
             f"`labels` must be in [0, 1]; got {count} outside, the first "
-            f"{number(labels[at])} at index {at}"
+            f"{_number(labels[at])} at index {at}"
         )
+
+
+def _outside(xp: Any, labels: Any, mask: Any) -> Any:
+    # PyTorch cannot compare unsigned integers of more than 8 bits.
+    numbers = xp.astype(labels, computing_dtype(xp, labels), copy=False)
+    wrong = ~((numbers >= 0) & (numbers <= 1))
+    return wrong if mask is None else wrong & mask
+
+
+def _number(label: Any) -> float | int:
+    """Of a 0-d array; PyTorch's `int` is not for uint64."""
+    if hasattr(label, "item"):
+        number: float | int = label.item()
+        return number
+    return float(label) if dtype_name(label) in FLOATS else int(label)

@@ -2,17 +2,19 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec
 
 from . import _formula
-from ._arrays import anchor, is_number, kind
+from ._arrays import Anchor, anchor, is_number, kind
 from ._plain import quietly
 from ._problem import (
     Problem,
     check_fraction,
     check_least,
     evaluate,
+    fraction,
     problem,
     reduced,
     reduced_with_gradient,
@@ -40,6 +42,19 @@ FOCAL = Formulas(
     _formula.focal_value_and_slope,
     _formula.focal_slope_and_curvature,
 )
+
+
+def _pos_weight(first: Anchor, pos_weight: Any) -> Any:
+    pos_weight = first.per_class("pos_weight", pos_weight)
+    return pos_weight if pos_weight is None else check_least("pos_weight", pos_weight)
+
+
+def clip(first: Anchor, eps: Any) -> tuple[Any, Any, Any]:
+    """eps, log(eps) and log(1 - eps), of a number as it is before it is rounded."""
+    eps = fraction(first, "eps", eps, most=0.5)
+    if isinstance(eps, float):
+        return eps, math.log(eps), math.log1p(-eps)
+    return eps, None, None
 
 
 def _loss(checked: Callable[P, Problem]) -> Callable[P, Any]:
@@ -127,8 +142,8 @@ def sigmoid_cross_entropy(
     """
     first = anchor("logits", logits)
     parameters = (
-        first.per_class("pos_weight", pos_weight),
-        check_fraction("label_smoothing", label_smoothing),
+        _pos_weight(first, pos_weight),
+        fraction(first, "label_smoothing", label_smoothing),
     )
     return problem(first, LOGITS, labels, parameters, weights, where, axis, reduction)
 
@@ -171,9 +186,9 @@ def binary_cross_entropy(
     """
     first = anchor("probs", probs)
     parameters = (
-        first.per_class("pos_weight", pos_weight),
-        check_fraction("label_smoothing", label_smoothing),
-        check_fraction("eps", eps, most=0.5),
+        _pos_weight(first, pos_weight),
+        fraction(first, "label_smoothing", label_smoothing),
+        *clip(first, eps),
     )
     return problem(
         first, PROBABILITIES, labels, parameters, weights, where, axis, reduction
@@ -225,7 +240,7 @@ def sigmoid_focal_loss(
     """
     first = anchor("logits", logits)
     gamma = check_least("gamma", first.per_class("gamma", gamma))
-    smoothing = check_fraction("label_smoothing", label_smoothing)
+    smoothing = fraction(first, "label_smoothing", label_smoothing)
     if alpha is not None and is_number(alpha):
         alpha = check_fraction("alpha", alpha)
     alpha = first.per_class("alpha", alpha)
@@ -367,7 +382,7 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
 
 
 def _per_element(formula: Callable[..., Any], x: Any, label: float) -> Any:
-    p = problem(anchor("x", x), LOGITS, label, (None, 0.0))
+    p = problem(anchor("x", x), LOGITS, label, (None, None))
     return quietly(p.anchor.xp, evaluate, p, formula)[0]
 
 

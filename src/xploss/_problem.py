@@ -1,7 +1,6 @@
 """One call of a loss: options checked, formula evaluated, weighed, masked, reduced."""
 
 import difflib
-import functools
 import math
 import operator
 from collections.abc import Callable
@@ -41,9 +40,17 @@ def check_number(name: str, value: Any) -> None:
 def check_fraction(name: str, value: Any, most: float = 1.0) -> float:
     """A number in [0, most], known before anything is computed."""
     check_number(name, value)
-    if not 0.0 <= value <= most:
+    fraction = _arrays.number(name, value)
+    if not 0.0 <= fraction <= most:
         raise ValueError(f"`{name}` must be from 0 to {most}; got {value!r}")
-    return float(value)
+    return fraction
+
+
+def fraction(anchor: Anchor, name: str, value: Any, most: float = 1.0) -> Any:
+    """A number in [0, most], None for 0; or a 0-d array, which is not looked at."""
+    if _arrays.is_number(value):
+        return check_fraction(name, value, most) or None
+    return anchor.scalar(name, value)
 
 
 def check_least(name: str, value: Any, least: float = 0.0) -> Any:
@@ -152,7 +159,11 @@ def elementwise(
         from . import _dask
 
         return _dask.elementwise(function, arguments, dtype)
-    return function(xp, *arguments)
+    if _arrays.library(xp) == "jax":
+        from . import _jax
+
+        return _jax.elementwise(function, arguments, dtype)
+    return xp.astype(function(xp, *arguments), dtype, copy=False)
 
 
 # ---- reduction ------------------------------------------------------------------
@@ -200,8 +211,7 @@ def reduced_with_gradient(
     if not _divides_later(p):
         return total, slopes
     n, dtype = _denominator(p), p.anchor.array.dtype
-    share = functools.partial(_share, dtype)
-    gradient = elementwise(p.anchor.xp, share, (slopes, n), dtype)
+    gradient = elementwise(p.anchor.xp, _share, (slopes, n), dtype)
     return _divided(p, total, n), gradient
 
 
@@ -216,5 +226,5 @@ def _mean(xp: Any, total: Array, n: Array) -> Array:
     return xp.where(n == 0.0, math.nan, total / xp.where(n == 0.0, math.inf, n))
 
 
-def _share(dtype: Any, xp: Any, slopes: Array, n: Array) -> Array:
-    return xp.astype(slopes / xp.where(n == 0.0, math.inf, n), dtype, copy=False)
+def _share(xp: Any, slopes: Array, n: Array) -> Array:
+    return slopes / xp.where(n == 0.0, math.inf, n)

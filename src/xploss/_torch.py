@@ -117,7 +117,7 @@ def _is_differentiated(tensors: list[Any]) -> bool:
 
 
 class _Loss(Function):
-    """L(logits, labels, pos_weight), or with an `n` its sum divided by it."""
+    """L of logits, labels, pos_weight, smoothing; its sum divided by an `n`."""
 
     @staticmethod
     def forward(
@@ -125,11 +125,11 @@ class _Loss(Function):
         logits: Any,
         labels: Any,
         pos_weight: Any,
-        smoothing: float,
+        smoothing: Any,
         n: int | None,
     ) -> Any:
-        ctx.smoothing, ctx.n = smoothing, n
-        primals = (logits, labels, pos_weight)
+        ctx.n = n
+        primals = (logits, labels, pos_weight, smoothing)
         ctx.numbers = [None if isinstance(a, torch.Tensor) else a for a in primals]
         ctx.save_for_backward(
             *[a if isinstance(a, torch.Tensor) else None for a in primals]
@@ -150,25 +150,26 @@ class _Loss(Function):
         gradients: list[Any] = [None] * 5
         for k, slope in enumerate(_SLOPES):
             if ctx.needs_input_grad[k]:
-                options = ctx.smoothing, ctx.n or 1
-                gradients[k] = _gradient(slope, primals, *options, upstream)
+                gradients[k] = _gradient(slope, primals, ctx.n or 1, upstream)
         return tuple(gradients)
 
 
 _SLOPES: tuple[Callable[..., Any], ...] = (
-    _formula.slope, _formula.label_slope, _formula.pos_weight_slope
-)  # fmt: skip
+    _formula.slope,
+    _formula.label_slope,
+    _formula.pos_weight_slope,
+    _formula.smoothing_slope,
+)
 
 
 def _gradient(
     slope: Callable[..., Any],
     primals: tuple[Any, ...],
-    smoothing: float,
     n: int,
     upstream: Any,
 ) -> Any:
     """upstream / n * slope, by views unless that is differentiated again."""
-    logits, labels, pos_weight = primals
+    logits, labels, pos_weight, smoothing = primals
     arguments = (logits, labels, None, None, pos_weight, smoothing)
     if not torch.is_grad_enabled() and _in_memory([*_tensors(arguments), upstream]):
         number = upstream.ndim == 0 and not _torch_private.is_batched(upstream)

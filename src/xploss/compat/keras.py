@@ -27,6 +27,7 @@ from .._problem import (
 from ._shared import by_formula
 
 EPSILON = 1e-7  # keras.config.epsilon()
+CLIP = EPSILON, math.log(EPSILON), math.log1p(-EPSILON)
 
 
 # ---- functions ---------------------------------------------------------------------
@@ -49,7 +50,7 @@ def _focal_of_probabilities(
     factor = (pos * (1.0 - probs) + neg * probs) ** gamma
     if alpha is not None:
         factor = factor * (alpha * pos + (1.0 - alpha) * neg)
-    loss = _formula.probability_value(xp, probs, labels, None, smoothing, EPSILON)
+    loss = _formula.probability_value(xp, probs, labels, None, smoothing, *CLIP)
     return factor * loss
 
 
@@ -73,7 +74,7 @@ def _focal_crossentropy(
             label_smoothing=label_smoothing,
             **options,
         )
-    smoothing = check_fraction("label_smoothing", label_smoothing)
+    smoothing = check_fraction("label_smoothing", label_smoothing) or None
     check_number("gamma", gamma)
     parameters = (check_least("gamma", float(gamma)), balance, smoothing)
     p = problem(anchor("y_pred", y_pred), None, y_true, parameters, **options)
@@ -239,11 +240,12 @@ def _cast(xp: Any, array: Any, name: str) -> Any:
             f"`dtype` is {name!r}, which {library(xp)} does not have; pass another, or "
             f"None"
         )
+    return quietly(xp, elementwise, xp, _unchanged, (array,), dtype)
 
-    def cast(xp: Any, array: Any) -> Any:
-        return xp.astype(array, dtype, copy=False)
 
-    return quietly(xp, elementwise, xp, cast, (array,), dtype)
+def _unchanged(xp: Any, array: Any) -> Any:
+    """What is cast; one function, for which JAX compiles once."""
+    return array
 
 
 def _keras_mask(y_pred: Any) -> Any:

@@ -61,7 +61,7 @@ def _clamped(xp: Any, probs: Any, labels: Any) -> Any:
     at_0, at_1 = xp.log(probs) < -100.0, probs == 1.0
     # What is cut off must not reach a derivative: 0 * inf is NaN.
     hit = xp.where(at_0, -100.0, xp.log(xp.where(at_0, 1.0, probs)))
-    rest = _formula.log_rest(xp, xp.where(at_1, 0.0, probs))
+    rest = _formula.log_complement(xp, xp.where(at_1, 0.0, probs))
     miss = xp.where(at_1, -100.0, rest)
     return 0.0 - (labels * hit + (1.0 - labels) * miss)  # 0, not -0
 
