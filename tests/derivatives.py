@@ -1,15 +1,17 @@
-"""Exact derivatives of the loss by mpmath: any order, by logit, label and pos_weight.
+"""Exact derivatives of the loss by mpmath: any order, by logit and by each option.
 
     L = pos * softplus(-x) + neg * softplus(x)
 
-Masses are linear in the label and in pos_weight.  The derivatives of softplus are
-polynomials in q = sigmoid(-|x|) (Minai and Williams, "On the derivatives of the
-sigmoid", 1993), and a derivative of L is the sum of their terms, mass by mass.  What
-is computed in floating point is off by a few ulp of the largest of these terms.
+Masses are linear in the label, in pos_weight and in the smoothing.  The derivatives
+of softplus are polynomials in q = sigmoid(-|x|) (Minai and Williams, "On the
+derivatives of the sigmoid", 1993), and a derivative of L is the sum of their terms,
+mass by mass.  What is computed in floating point is off by a few ulp of the largest of
+these terms.
 """
 
+from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mpmath import mp, mpf
 from reference import masses, sigmoid, times
@@ -34,17 +36,27 @@ def softplus_terms(x: mpf, order: int) -> list[mpf]:
 
 
 def mass_slopes(
-    label: float, pos_weight: float, smoothing: float, by_label: int, by_pos_weight: int
+    label: mpf, pos_weight: float, smoothing: mpf, by: tuple[int, int, int]
 ) -> tuple[mpf, mpf]:
-    """A derivative of (pos, neg), which are linear in the label and in pos_weight."""
-    if by_label > 1 or by_pos_weight > 1:
+    """A derivative of (pos, neg) by label, pos_weight, smoothing: linear in each."""
+    by_label, by_pos_weight, by_smoothing = by
+    if max(by) > 1:
         return mpf(0), mpf(0)
-    weight = 1.0 if by_pos_weight else pos_weight
-    pos, neg = masses(label, weight, smoothing)
     if by_label:
-        before = masses(mpf(label) - 1, weight, smoothing)
-        pos, neg = pos - before[0], neg - before[1]
+        return difference(mass_slopes, label, pos_weight, smoothing, by, at=0)
+    if by_smoothing:
+        return difference(mass_slopes, label, pos_weight, smoothing, by, at=2)
+    pos, neg = masses(label, 1.0 if by_pos_weight else pos_weight, smoothing)
     return pos, mpf(0) if by_pos_weight else neg
+
+
+def difference(slopes: Callable[..., Any], *arguments: Any, at: int) -> Any:
+    """Of `slopes` by its argument `at`, in which it is linear."""
+    *here, by = arguments
+    by = tuple(0 if k == at else order for k, order in enumerate(by))
+    before = [a - 1 if k == at else a for k, a in enumerate(here)]
+    pairs = zip(slopes(*here, by), slopes(*before, by), strict=True)
+    return tuple(after - earlier for after, earlier in pairs)
 
 
 @cache
@@ -54,14 +66,16 @@ def derivative(
     by_logit: int = 1,
     by_label: int = 0,
     by_pos_weight: int = 0,
+    by_smoothing: int = 0,
     pos_weight: float = 1.0,
     smoothing: float = 0.0,
     weight: float = 1.0,
 ) -> Exact:
-    """Of weight * L: so many times by the logit, by the label and by pos_weight."""
+    """Of weight * L: so many times by the logit and by each option."""
     with mp.workprec(400):
         x, w = mpf(logit), mpf(weight)
-        pos, neg = mass_slopes(label, pos_weight, smoothing, by_label, by_pos_weight)
+        by = (by_label, by_pos_weight, by_smoothing)
+        pos, neg = mass_slopes(mpf(label), pos_weight, mpf(smoothing), by)
         terms = [
             w * times(mass, sign**by_logit * term)
             for mass, sign in ((pos, -1), (neg, 1))

@@ -16,6 +16,7 @@ from transforms import (
     LOGITS,
     OPTIONS,
     along,
+    by_eps,
     check,
     of_probability,
     per_element,
@@ -291,6 +292,76 @@ def test_by_labels(options, mode, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+@pytest.mark.parametrize("pos_weight", [None, 3.75])
+@pytest.mark.parametrize("smoothing", [0.0, 0.125])
+def test_by_smoothing(smoothing, pos_weight, mode, dtype):
+    x, y = arrays(dtype)
+    slope = jax.jit(
+        mode(lambda s: total(x, y, pos_weight=pos_weight, label_smoothing=s))
+    )
+    exact = {"by_logit": 0, "by_smoothing": 1, "smoothing": smoothing}
+    exact |= {} if pos_weight is None else {"pos_weight": pos_weight}
+    check(slope(smoothing), summed(*points(dtype), (), **exact), dtype)
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_by_a_label_of_all(mode):
+    """A 0-d one, alone and with the options."""
+    x = arrays("float64")[0]
+    for given, exact in (({}, {}), (OPTIONS, {"pos_weight": 3.75, "smoothing": 0.125})):
+        slope = jax.jit(mode(lambda y, given=given: total(x, y, **given)))
+        of_all = summed(points("float64")[0], np.full(x.shape, 0.25), (), by_logit=0,
+                        by_label=1, **exact)  # fmt: skip
+        check(slope(0.25), of_all, "float64")
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-3, 0.25])
+def test_by_eps(eps):
+    """-pos / eps + neg / (1 - eps) where p is clipped from below, and the reverse."""
+    p, y = np.meshgrid([0.0, 1e-4, 0.125, 0.5, 0.9999, 1.0], LABELS, indexing="ij")
+    loss = partial(xploss.binary_cross_entropy, reduction="none")
+    slopes = jax.jit(jax.jacfwd(lambda e: loss(jnp.asarray(p), jnp.asarray(y), eps=e)))
+    check(slopes(eps), by_eps(p, y, eps), "float64")
+
+
+# ---- options as arguments ---------------------------------------------------------
+
+
+TRACED = {
+    "label_smoothing": (xploss.sigmoid_cross_entropy, (0.0, 0.125, 1.0)),
+    "pos_weight": (xploss.sigmoid_cross_entropy, (0.0, 3.0)),
+    "labels": (xploss.sigmoid_cross_entropy, (0.0, 0.25, 1.0)),
+    "weights": (xploss.sigmoid_cross_entropy, (0.0, 3.0)),
+    "where": (xploss.sigmoid_cross_entropy, (False, True)),
+    "eps": (xploss.binary_cross_entropy, (0.0, 1e-7, 0.25)),
+    "gamma": (xploss.sigmoid_focal_loss, (0.5, 3.0)),
+    "alpha": (xploss.sigmoid_focal_loss, (0.0, 0.25)),
+}
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_an_option_is_an_argument(name):
+    """Of `jit`, which compiles once for all its values, and of `vmap`."""
+    function, numbers = TRACED[name]
+    first = jax.nn.sigmoid(arrays("float64")[0]) * 0.75
+    given = {"labels": arrays("float64")[1], "reduction": "none"}
+    compiles = []
+
+    def call(number):
+        compiles.append(number)
+        return function(first, **given | {name: number})
+
+    expected = np.stack([function(first, **given | {name: n}) for n in numbers])
+    jitted = jax.jit(call)
+    for one, results in zip(numbers, expected, strict=True):
+        np.testing.assert_array_max_ulp(jitted(one), results, maxulp=8)
+    assert len(compiles) == 1
+    mapped = jax.vmap(call)(jnp.asarray(numbers))
+    np.testing.assert_array_max_ulp(np.asarray(mapped), expected, maxulp=8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_weighted_mean_by_weights(dtype):
     """(loss - mean) / sum(weights), within ulp of the larger of the two."""
     x, y = arrays(dtype)
@@ -308,7 +379,7 @@ def test_weighted_mean_by_weights(dtype):
     check(slopes(jnp.asarray(weights, dtype)), exacts, dtype)
 
 
-VARIABLES = ("by_logit", "by_label", "by_pos_weight")
+VARIABLES = ("by_logit", "by_label", "by_pos_weight", "by_smoothing")
 ORDERS = {
     "jax.hessian": jax.hessian,
     "jax.jacfwd of jax.jacfwd": lambda f, n: jax.jacfwd(jax.jacfwd(f, n), n),
@@ -320,12 +391,12 @@ ORDERS = {
 @pytest.mark.parametrize("transform", ORDERS.values(), ids=ORDERS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.125])
 def test_by_all_variables_twice(transform, smoothing):
-    def loss(x, y, w):
-        return per_element(x, y, pos_weight=w, label_smoothing=smoothing)
+    def loss(x, y, w, s):
+        return per_element(x, y, pos_weight=w, label_smoothing=s)
 
     x, y = flat("float64")
-    weights = jnp.full_like(x, 3.75)
-    rows = jax.jit(jax.vmap(transform(loss, (0, 1, 2))))(x, y, weights)
+    options = (jnp.full_like(x, option) for option in (3.75, smoothing))
+    rows = jax.jit(jax.vmap(transform(loss, (0, 1, 2, 3))))(x, y, *options)
     for first, row in zip(VARIABLES, rows, strict=True):
         for second, results in zip(VARIABLES, row, strict=True):
             by = {"by_logit": 0} | {v: (v == first) + (v == second) for v in VARIABLES}
@@ -438,6 +509,80 @@ def test_probabilities_by_labels(options, dtype):
     loss = partial(xploss.binary_cross_entropy, reduction="sum", **options)
     slopes = jax.jit(jax.grad(loss, 1))(jnp.asarray(p, dtype), jnp.asarray(y, dtype))
     check(slopes, map(of_probability(options)["label"], p.flat, y.flat), dtype)
+
+
+# ---- jax_debug_nans ---------------------------------------------------------------
+
+INFINITE = np.array([np.inf, -np.inf, np.inf, -np.inf, 0.0])
+BESIDE = np.array([1.0, 0.0, 0.0, 1.0, 0.5])
+WATCHED = {
+    "sigmoid_cross_entropy": (
+        xploss.sigmoid_cross_entropy,
+        ({}, {"pos_weight": 3.0}, {"label_smoothing": 0.125}),
+    ),
+    "sigmoid_focal_loss": (
+        xploss.sigmoid_focal_loss,
+        ({}, {"gamma": 0.5, "alpha": 0.25}, {"label_smoothing": 0.125}),
+    ),
+    "binary_cross_entropy": (
+        lambda x, y, **options: xploss.binary_cross_entropy(
+            jax.nn.sigmoid(x), y, **options
+        ),
+        ({}, {"eps": 1e-7}, {"pos_weight": 0.0}),
+    ),
+}
+REDUCED = (
+    {"reduction": "none"},
+    {},
+    {"weights": np.array([1.0, 2.0, 3.0, 4.0, 5.0]), "reduction": "weighted_mean"},
+    {"where": BESIDE != 1.0},
+)
+
+
+def without_nans(*results):
+    for result in results:
+        assert not np.any(np.isnan(result))
+
+
+def sum_of(function, **options):
+    return lambda x, *rest: function(x, *rest, **options).sum()
+
+
+@pytest.mark.parametrize("reduction", REDUCED, ids=lambda r: "-".join(r) or "mean")
+@pytest.mark.parametrize("name", WATCHED)
+def test_infinite_logits_are_no_nan_on_the_way(name, reduction):
+    """Eager, where `jax_debug_nans` stops at the first that is made; none is."""
+    loss, options = WATCHED[name]
+    x, y = map(jnp.asarray, (INFINITE, BESIDE))
+    # Where a loss is infinite a derivative may be inf - inf.
+    finite = jnp.where(jnp.isfinite(x) | ((x > 0) == (y > 0)), x, 1.0)
+    with jax.debug_nans(True):
+        arrays = {k: jnp.asarray(v) if k[0] == "w" else v for k, v in reduction.items()}
+        for chosen in options:
+            without_nans(loss(x, y, **chosen, **arrays))
+            total = sum_of(loss, **chosen, **arrays)
+            for derived in (jax.grad(total), jax.jacfwd(total), jax.hessian(total)):
+                without_nans(derived(finite, y))
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "softplus", "log_sigmoid"])
+def test_functions_of_infinity_are_no_nan_on_the_way(name):
+    x, function = jnp.asarray(INFINITE), getattr(xploss, name)
+    with jax.debug_nans(True):
+        without_nans(function(x), jax.grad(sum_of(function))(x))
+
+
+@pytest.mark.parametrize("closed", [xploss.value_and_grad, xploss.grad_and_hess])
+def test_closed_forms_at_infinity_are_no_nan_on_the_way(closed):
+    x, y = map(jnp.asarray, (INFINITE, BESIDE))
+    with jax.debug_nans(True):
+        for loss in (xploss.sigmoid_cross_entropy, xploss.sigmoid_focal_loss):
+            without_nans(*closed(loss)(x, y))
+
+
+def test_debug_nans_still_finds_one():
+    with jax.debug_nans(True), pytest.raises(FloatingPointError):
+        xploss.sigmoid_cross_entropy(jnp.asarray([np.nan, 0.0]), 1.0)
 
 
 # ---- the hook ---------------------------------------------------------------------

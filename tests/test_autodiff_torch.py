@@ -21,6 +21,7 @@ from transforms import (
     LOGITS,
     OPTIONS,
     along,
+    by_eps,
     check,
     of_probability,
     per_element,
@@ -365,11 +366,10 @@ def test_without_numbers(name, dtype):
     assert pos_weight.grad.shape == (3,)
 
 
-def everything(x, y, pos_weight, weights):
+def everything(x, y, pos_weight, weights, smoothing):
     where = torch.tensor([[True, False, True], [True, True, True]])
-    return sigmoid_cross_entropy(
-        x, y, pos_weight=pos_weight, label_smoothing=0.125, weights=weights, where=where
-    )
+    options = {"pos_weight": pos_weight, "label_smoothing": smoothing}
+    return sigmoid_cross_entropy(x, y, weights=weights, where=where, **options)
 
 
 CHECKS = {
@@ -392,6 +392,7 @@ def test_gradcheck(name):
         torch.tensor([[0.0, 1.0, 0.25], [1.0, 0.0, 0.5]], dtype=torch.float64),
         torch.tensor([0.5, 1.0, 3.75], dtype=torch.float64),
         torch.tensor([[0.5], [2.0]], dtype=torch.float64),
+        torch.tensor(0.125, dtype=torch.float64),
     )
     assert CHECKS[name](everything, [leaf(t) for t in inputs])
 
@@ -460,20 +461,54 @@ def test_by_labels(options, mode, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+@pytest.mark.parametrize("pos_weight", [None, 3.75])
+@pytest.mark.parametrize("smoothing", [0.0, 0.125])
+def test_by_smoothing(smoothing, pos_weight, mode, dtype):
+    x, y = tensors(dtype)
+    slope = mode(lambda s: total(x, y, pos_weight=pos_weight, label_smoothing=s))
+    exact = {"by_logit": 0, "by_smoothing": 1, "smoothing": smoothing}
+    exact |= {} if pos_weight is None else {"pos_weight": pos_weight}
+    result = slope(torch.tensor(smoothing, dtype=x.dtype))
+    assert result.shape == ()
+    check(result, summed(*points(dtype), (), **exact), dtype)
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_by_a_label_of_all(mode):
+    """A 0-d one, alone and with the options."""
+    x = tensors("float64")[0]
+    for given, exact in (({}, {}), (OPTIONS, {"pos_weight": 3.75, "smoothing": 0.125})):
+        slope = mode(lambda y, given=given: total(x, y, **given))
+        of_all = summed(points("float64")[0], np.full(x.shape, 0.25), (), by_logit=0,
+                        by_label=1, **exact)  # fmt: skip
+        check(slope(torch.tensor(0.25, dtype=x.dtype)), of_all, "float64")
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-3, 0.25])
+def test_by_eps(eps):
+    """-pos / eps + neg / (1 - eps) where p is clipped from below, and the reverse."""
+    p, y = np.meshgrid([0.0, 1e-4, 0.125, 0.5, 0.9999, 1.0], LABELS, indexing="ij")
+    loss = partial(xploss.binary_cross_entropy, reduction="none")
+    slopes = jacrev(lambda e: loss(torch.tensor(p), torch.tensor(y), eps=e))
+    check(slopes(torch.tensor(eps, dtype=torch.float64)), by_eps(p, y, eps), "float64")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_by_everything_compiled(dtype):
     x, y = tensors(dtype)
     pos_weight, weights = (
         torch.tensor(spread(shape), dtype=x.dtype) for shape in ((COLUMNS,), (ROWS, 1))
     )
 
-    def loss(x, y, w, v):
-        return total(x, y, pos_weight=w, weights=v, label_smoothing=0.125)
+    def loss(x, y, w, v, s):
+        return total(x, y, pos_weight=w, weights=v, label_smoothing=s)
 
-    slopes = by_backward(compiled(loss))(x, y, pos_weight, weights)
-    by = ({"by_logit": 1}, {"by_label": 1}, {"by_pos_weight": 1}, {})
-    for slope, primal, order in zip(
-        slopes, (x, y, pos_weight, weights), by, strict=True
-    ):
+    inputs = (x, y, pos_weight, weights, torch.tensor(0.125, dtype=x.dtype))
+    slopes = by_backward(compiled(loss))(*inputs)
+    by = [{name: 1} for name in VARIABLES]
+    by.insert(3, {})
+    for slope, primal, order in zip(slopes, inputs, by, strict=True):
         assert slope.shape == primal.shape
         factors = {"pos_weight": spread((COLUMNS,)), "weight": spread((ROWS, 1))}
         if primal is weights:
@@ -508,7 +543,7 @@ def backward_twice(f, argnums):
     return derived
 
 
-VARIABLES = ("by_logit", "by_label", "by_pos_weight")
+VARIABLES = ("by_logit", "by_label", "by_pos_weight", "by_smoothing")
 HESSIANS = {
     "torch.func.hessian": lambda f, n: vmap(hessian(f, n)),
     "torch.func.jacfwd of torch.func.jacfwd": lambda f, n: vmap(
@@ -524,13 +559,17 @@ HESSIANS = {
 @pytest.mark.parametrize("transform", HESSIANS.values(), ids=HESSIANS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.125])
 def test_by_all_variables_twice(transform, smoothing):
-    def loss(x, y, w):
-        return per_element(x, y, pos_weight=w, label_smoothing=smoothing)
+    def loss(x, y, w, s=smoothing):
+        return per_element(x, y, pos_weight=w, label_smoothing=s)
 
+    # Without `vmap` there is one smoothing for all.
+    variables = VARIABLES[:-1] if transform is backward_twice else VARIABLES
     x, y = flat("float64")
-    rows = transform(loss, (0, 1, 2))(x, y, torch.full_like(x, 3.75))
-    for first, row in zip(VARIABLES, rows, strict=True):
-        for second, results in zip(VARIABLES, row, strict=True):
+    options = [torch.full_like(x, option) for option in (3.75, smoothing)]
+    arguments = (x, y, *options)[: len(variables)]
+    rows = transform(loss, tuple(range(len(variables))))(*arguments)
+    for first, row in zip(variables, rows, strict=True):
+        for second, results in zip(variables, row, strict=True):
             by = {"by_logit": 0} | {v: (v == first) + (v == second) for v in VARIABLES}
             exact = partial(derivative, **by, pos_weight=3.75, smoothing=smoothing)
             check(results.detach(), map(exact, x.tolist(), y.tolist()), "float64")

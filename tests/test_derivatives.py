@@ -8,9 +8,9 @@ from derivatives import derivative
 from mpmath import mp, mpf
 
 LOGITS = [0.0, -0.0, 1.0, -1.0, 40.0, -40.0, 700.0]
-# How often by the logit, by the label, by pos_weight.
-ORDERS = [(n, 0, 0) for n in range(6)] + [
-    by for by in itertools.product(range(3), repeat=3) if sum(by) <= 2 and any(by[1:])
+# How often by the logit, by the label, by pos_weight, by the smoothing.
+ORDERS = [(n, 0, 0, 0) for n in range(6)] + [
+    by for by in itertools.product(range(3), repeat=4) if sum(by) <= 2 and any(by[1:])
 ]
 
 
@@ -32,8 +32,8 @@ def test_derivative(label, pos_weight, smoothing, orders):
         digits = 60 + int(abs(logit) / 2)
         with mp.workdps(digits):
             quotient = mp.diff(
-                lambda *at: definition(*at, mpf(smoothing)),
-                (mpf(logit), mpf(label), mpf(pos_weight)),
+                definition,
+                tuple(map(mpf, (logit, label, pos_weight, smoothing))),
                 orders,
             )
             away, most = abs(quotient - exact.value), mpf(10) ** -30 * exact.term

@@ -116,6 +116,17 @@ def of_probability(options: dict[str, float]) -> dict[Any, Callable[..., Exact]]
     return {1: once, 2: twice, "label": by_label}
 
 
+def by_eps(p: np.ndarray, y: np.ndarray, eps: float) -> Iterator[Exact]:
+    """0 where p is not clipped; an eps of 0 clips nothing."""
+    for prob, label in zip(p.flat, y.flat, strict=True):
+        with mp.workprec(200):
+            low, high = prob < eps, 1 - mpf(float(prob)) < eps
+            pos, neg = (mpf(float(m)) for m in (label, 1 - label))
+            pos, neg = (neg, pos) if high else (pos, neg)
+            parts = (neg / (1 - mpf(eps)), pos / mpf(eps)) if low or high else (0, 0)
+            yield Exact(parts[0] - parts[1], max(*parts, mpf(2) ** -1000))
+
+
 # ---- by labels, weights and pos_weight --------------------------------------------
 
 
