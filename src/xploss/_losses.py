@@ -98,8 +98,9 @@ def sigmoid_cross_entropy(
         The probability of the positive class, 0 to 1 (not checked here, since that
         would wait for the device; see `check_labels`).
     pos_weight : number, array (C,) for C classes on the last axis, or array that fits
-        "Fits" means: of the logits' rank, each size 1 or that of the logits.
-    label_smoothing : number from 0 to 1
+        "Fits" means: of the logits' rank, each size 1 or that of the logits.  A 0-d
+        array counts as a number, here and everywhere.  At least 0.
+    label_smoothing : number from 0 to 1, differentiable if it is a 0-d array
     weights : number or array that fits
         Multiplies the loss per element; 0 times an infinite loss is NaN, so leave
         that out by `where`.
@@ -122,7 +123,8 @@ def sigmoid_cross_entropy(
     TypeError
         A wrong kind or dtype; arrays of two libraries.
     ValueError
-        A wrong shape, device, axis, smoothing or reduction.
+        A wrong shape, device, axis or reduction; a number that is out of range.  Labels
+        and what is in arrays are not looked at.
 
     References
     ----------
@@ -173,7 +175,8 @@ def binary_cross_entropy(
         Probabilities of the positive class; outside [0, 1] the loss is NaN.
     eps : number from 0 to 0.5
         Clips the probabilities to [eps, 1 - eps] first, as older code does; the
-        gradient is 0 where this changed one.
+        gradient is 0 where this changed one.  The loss of a clipped one is that of the
+        number eps, which in the probabilities' dtype may be 0.
     labels, pos_weight, label_smoothing, weights, where, axis, reduction
         As for `sigmoid_cross_entropy`, as are the result and the errors.
 
