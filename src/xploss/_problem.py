@@ -185,6 +185,11 @@ def _denominator(p: Problem) -> Array:
     elif _arrays.library(xp) == "dask":
         logits = xp.zeros_like(logits)  # blocks that N needs as well are sent about
     weights = p.weights if p.reduction == "weighted_mean" else None
+    repeats = 1
+    if _arrays.library(xp) == "jax":
+        from ._jax import unspread
+
+        logits, repeats = unspread(logits, p.axis, weights, p.where)
     dtype = _arrays.computing_dtype(xp, logits)
     arguments = (logits, 0.0, weights, p.where)
     keepdims = p.axis is not None  # a 0-d one fits as it is
@@ -194,7 +199,7 @@ def _denominator(p: Problem) -> Array:
         from ._torch import added_up
 
         return added_up(n)
-    return n
+    return n if repeats == 1 else n * repeats
 
 
 def reduced(p: Problem, formula: Callable[..., Any]) -> Array:
