@@ -94,7 +94,8 @@ class Fold(NamedTuple):
         if self.pos_weight is None:
             return none
         weighed = _none(self.xp, self.against, self.pos_weight)
-        return self.xp.where(self.positive, none, weighed)
+        # Not `where`, which ONNX does not have for booleans.
+        return (self.positive & none) | (~self.positive & weighed)
 
     def shared(self, part: Array) -> Array:
         """A part that goes with pos + neg."""

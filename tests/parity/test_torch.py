@@ -293,5 +293,87 @@ def test_state_dict():
             assert torch.equal(taker.state_dict()[name], right)
 
 
+# ---- under autocast ----------------------------------------------------------------
+
+
+def torchvision_focal(inputs, targets, alpha=0.25, gamma=2, reduction="none"):
+    """torchvision's formula, whose dtype under autocast is that of its operations."""
+    p = torch.sigmoid(inputs)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(
+        inputs, targets, reduction="none"
+    )
+    p_t = p * targets + (1 - p) * (1 - targets)
+    alpha_t = alpha * targets + (1 - alpha) * (1 - targets)
+    loss = alpha_t * (1 - p_t) ** gamma * loss
+    return loss if reduction == "none" else getattr(loss, reduction)()
+
+
+UNDER_AUTOCAST = {
+    "binary_cross_entropy": (
+        torch.nn.functional.binary_cross_entropy,
+        ours.binary_cross_entropy,
+    ),
+    "binary_cross_entropy_with_logits": (
+        torch.nn.functional.binary_cross_entropy_with_logits,
+        ours.binary_cross_entropy_with_logits,
+    ),
+    "BCEWithLogitsLoss": (
+        lambda x, y, reduction: torch.nn.BCEWithLogitsLoss(reduction=reduction)(x, y),
+        lambda x, y, reduction: ours.BCEWithLogitsLoss(reduction=reduction)(x, y),
+    ),
+    "sigmoid_focal_loss": (torchvision_focal, ours.sigmoid_focal_loss),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", UNDER_AUTOCAST)
+def test_autocast(name, dtype, compiled):
+    """float32 as theirs, whatever the reduction; and 16-bit gradients of the input."""
+    x = torch.linspace(0.0625, 0.9375, 15).to(dtype).requires_grad_()
+    y = (torch.arange(15) % 2).float()
+    theirs, our = UNDER_AUTOCAST[name]
+    if compiled:
+        our = torch.compile(our, fullgraph=True, backend="aot_eager")
+    for reduction in ("none", "mean", "sum"):
+        with torch.autocast("cpu", dtype=dtype):
+            right, result = (f(x, y, reduction=reduction) for f in (theirs, our))
+        assert result.dtype is right.dtype is torch.float32
+        if name != "sigmoid_focal_loss":  # of which theirs rounds p to 16 bits
+            torch.testing.assert_close(result, right)
+        (gradient,) = torch.autograd.grad(result.sum(), x)
+        assert gradient.dtype is dtype
+    with torch.autocast("cpu", dtype=dtype), torch.autocast("cpu", enabled=False):
+        assert our(x, y, reduction="none").dtype is dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", UNDER_AUTOCAST)
+def test_sums_per_image_under_autocast(name, dtype):
+    """A convolution's 16-bit output; a float16 sum of it would be infinite."""
+    weight = torch.full((1, 4, 1, 1), 2.5)
+    layer = torch.nn.functional.conv2d
+    y = torch.zeros(2, 1, 512, 512)
+    with torch.autocast("cpu", dtype=dtype):
+        x = layer(torch.ones(2, 4, 512, 512), weight)
+        assert x.dtype is dtype
+        first = torch.full_like(x, 0.9375) if name == "binary_cross_entropy" else x
+        theirs, our = UNDER_AUTOCAST[name]
+        right, result = (
+            f(first, y, reduction="none").sum((1, 2, 3)) for f in (theirs, our)
+        )
+    assert torch.isfinite(result).all()
+    torch.testing.assert_close(result, right, rtol=torch.finfo(dtype).eps, atol=0.0)
+
+
+def test_autocast_of_other_devices_and_dtypes():
+    meta = torch.empty(3, dtype=torch.bfloat16, device="meta")
+    double = torch.zeros(3, dtype=torch.float64)
+    with torch.autocast("cpu"):
+        assert ours.sigmoid_focal_loss(meta, meta).dtype is torch.bfloat16
+        assert ours.sigmoid_focal_loss(double, double).dtype is torch.float64
+
+
 def test_deviations(request):
     check_page(PEER, request.config.getoption("--write-deviations"))

@@ -3,7 +3,8 @@
 The signatures are of PyTorch 2.13 (`torch.nn.functional`, `torch.nn`) and torchvision
 0.29 (`torchvision.ops`).  Against theirs, labels of any dtype work, `weight` and
 `pos_weight` are differentiable, results have the input's dtype, and what is reduced
-from 16 bits stays float32.
+from 16 bits stays float32.  Under `torch.autocast` 16-bit tensors give float32
+throughout, as theirs do.
 
 PyTorch itself is not loaded here; `BCEWithLogitsLoss` loads it when asked for.
 """
@@ -12,7 +13,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from .. import _formula, _losses
-from .._arrays import anchor, fits, is_number, namespace, same_shape
+from .._arrays import anchor, fits, is_narrow, is_number, library, namespace, same_shape
 from .._problem import problem
 from ._shared import by_formula, with_leading_axes
 
@@ -32,15 +33,26 @@ def _reduction(size_average: bool | None, reduce: bool | None, reduction: str) -
     return reduction
 
 
-def _check(input: Any, target: Any) -> None:
-    """Both are arrays, of one shape."""
-    for name, array in (("input", input), ("target", target)):
-        namespace(name, array)
+def _checked(input: Any, target: Any) -> Any:
+    """The input, in float32 under autocast; both are arrays, of one shape."""
+    xp = namespace("input", input)
+    namespace("target", target)
     if not same_shape(tuple(target.shape), tuple(input.shape)):
         raise ValueError(
             f"Target size ({tuple(target.shape)}) must be the same as input size "
             f"({tuple(input.shape)})"
         )
+    if is_narrow(input) and library(xp) == "torch" and _autocasts(input.device.type):
+        return input.float()
+    return input
+
+
+def _autocasts(device: str) -> bool:
+    """Whether what runs on such a device is under `torch.autocast`."""
+    import torch
+
+    available = torch.amp.is_autocast_available(device)
+    return bool(available and torch.is_autocast_enabled(device))
 
 
 def _spread(name: str, weight: Any, input: Any) -> Any:
@@ -113,7 +125,7 @@ def binary_cross_entropy(
     [100.           0.69314718   0.        ]
     """
     reduction = _reduction(size_average, reduce, reduction)
-    _check(input, target)
+    input = _checked(input, target)
     weights = _spread("weight", weight, input)
     first = anchor("input", input)
     p = problem(first, None, target, (), weights, reduction=reduction)
@@ -156,7 +168,7 @@ def binary_cross_entropy_with_logits(
     [[4.24835426e-18 2.07944154e+00]]
     """
     reduction = _reduction(size_average, reduce, reduction)
-    _check(input, target)
+    input = _checked(input, target)
     return _losses.sigmoid_cross_entropy(
         input,
         target,
@@ -205,7 +217,7 @@ def sigmoid_focal_loss(
     >>> print(sigmoid_focal_loss(np.array([-2.0, 2.0]), np.array([1.0, 1.0])))
     [0.41251954 0.00045089]
     """
-    _check(inputs, targets)
+    inputs = _checked(inputs, targets)
     return _losses.sigmoid_focal_loss(
         inputs,
         targets,
