@@ -12,6 +12,7 @@ OTHERS = {
     "jax",
     "cupy",
     "dask",
+    "array_api_compat",
     "array_api_strict",
     "scipy",
     "sklearn",
@@ -34,7 +35,7 @@ def loaded(code):
 @pytest.mark.parametrize("module", ["xploss", "xploss.compat", "xploss.objectives"])
 def test_import_loads_no_library_but_numpy(module):
     modules = loaded(f"import {module}")
-    assert {"numpy", "array_api_compat", "xploss"} <= modules
+    assert {"numpy", "xploss"} <= modules
     assert not OTHERS & modules
 
 
@@ -55,3 +56,71 @@ def test_a_call_loads_no_part_of_numpy_that_it_does_not_need():
     shown = "; import sys; print('numpy.f2py' in sys.modules)"
     run = [sys.executable, "-c", code + shown]
     assert subprocess.check_output(run, text=True).strip() == "False"
+
+
+# What `sys.modules` may hold of a library that is not imported, or not yet.
+ODD = {
+    "half imported": "types.ModuleType('torch')",
+    "a stub": "types.SimpleNamespace(__version__='0')",
+    "anything": "unittest.mock.MagicMock()",
+    "nothing": "None",
+}
+ON_EACH_KIND = """
+import sys, tempfile, types, unittest.mock
+import numpy, xploss
+names = "torch jax jax.core cupy dask dask.array keras keras.losses sparse".split()
+for name in names:
+    if name not in {imported}:
+        sys.modules[name] = {module}
+{arrays}
+for x in arrays:
+    assert abs(float(xploss.sigmoid_cross_entropy(x, 1)) - 0.6931471805599453) < 1e-7
+    for other in (x, x[0]):
+        xploss.value_and_grad(xploss.sigmoid_focal_loss)(x, 1, weights=other)
+"""
+NUMPY_ARRAYS = """
+file = tempfile.TemporaryFile()
+mapped = numpy.memmap(file, "float32", "w+", shape=(3,))
+arrays = [numpy.zeros(3), mapped, mapped.view(type("Own", (numpy.ndarray,), {}))]
+"""
+
+
+@pytest.mark.parametrize("module", ODD.values(), ids=ODD)
+def test_odd_modules_are_not_asked(module):
+    loaded(ON_EACH_KIND.format(imported="()", module=module, arrays=NUMPY_ARRAYS))
+
+
+@pytest.mark.library("strict")
+@pytest.mark.parametrize("module", ODD.values(), ids=ODD)
+def test_odd_modules_are_not_asked_of_strict_arrays(module):
+    arrays = "import array_api_strict; arrays = [array_api_strict.zeros(3)]"
+    loaded(ON_EACH_KIND.format(imported="()", module=module, arrays=arrays))
+
+
+@pytest.mark.library("jax")
+@pytest.mark.parametrize("module", ODD.values(), ids=ODD)
+def test_odd_modules_are_not_asked_of_jax_arrays(module):
+    arrays = "import jax.numpy; arrays = [jax.numpy.zeros(3)]"
+    # JAX itself asks for what is called torch or keras no more than we do.
+    code = ON_EACH_KIND.format(
+        imported="('jax', 'jax.core')", module=module, arrays=arrays
+    )
+    loaded(f"import jax\n{code}")
+
+
+@pytest.mark.library("torch")
+def test_calls_go_on_while_another_thread_imports_pytorch():
+    """On a memory map, which is no plain array: it is asked what it is, each time."""
+    loaded("""
+import sys, tempfile, threading
+import numpy, xploss
+mapped = numpy.memmap(tempfile.TemporaryFile(), "float32", "w+", shape=(3,))
+importing = threading.Thread(target=__import__, args=("torch",))
+importing.start()
+calls = 0
+while importing.is_alive() or not calls:
+    xploss.sigmoid_cross_entropy(mapped, 1)
+    calls += 1
+assert calls > 10, calls
+assert "torch" in sys.modules
+""")

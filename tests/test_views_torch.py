@@ -241,3 +241,38 @@ def test_default_device_is_no_matter():
         result = cross_entropy(X, Y)
     assert result.device.type == "cpu"
     close(result, plainly(cross_entropy, X, Y))
+
+
+LOSSES = [cross_entropy, xploss.sigmoid_focal_loss, xploss.binary_cross_entropy]
+BY_NAME = pytest.mark.parametrize("loss", LOSSES, ids=lambda f: f.__name__)
+
+
+@BY_NAME
+def test_more_axes_than_numpy_has(loss, shown):
+    x = torch.full((1,) * 66, 0.25, requires_grad=True)
+    value, gradient = xploss.value_and_grad(loss)(x.detach(), 1.0)
+    close(value, loss(torch.tensor([0.25]), 1.0))
+    loss(x, torch.ones_like(x)).backward()
+    assert x.grad.shape == gradient.shape == x.shape
+    close(x.grad.flatten(), gradient.flatten())
+
+
+@BY_NAME
+def test_a_fake_tensor_outside_its_mode(loss):
+    """As PyTorch's own loss takes it; `where`, of which others are, has no backward."""
+    from torch._subclasses import FakeTensorMode
+
+    mode = FakeTensorMode()
+    x, y = (mode.from_tensor(t).requires_grad_() for t in (X, Y))
+    assert torch.nn.functional.binary_cross_entropy_with_logits(x, y).shape == ()
+    for options in ({}, {"reduction": "none", "weights": y}, {"where": y > 0}):
+        result = loss(x, y, **options)
+        assert type(result) is type(x)
+        assert result.shape == (X.shape if "reduction" in options else ())
+    result = loss(x, 1.0, weights=y, reduction="weighted_mean", label_smoothing=0.1)
+    assert result.shape == ()
+    gradient = xploss.value_and_grad(loss)(x.detach(), y.detach())[1]
+    assert (type(gradient), gradient.shape) == (type(x), X.shape)
+    if loss is cross_entropy:
+        loss(x, y, pos_weight=2.0).backward()
+        assert x.grad.shape == y.grad.shape == X.shape

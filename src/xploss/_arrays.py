@@ -1,16 +1,15 @@
 """What an argument is: its library, its kind, its dtype, its device, its shape.
 
-The only module that asks array-api-compat what an array is.  Refusals are worded here:
-TypeError for kind and dtype, ValueError for shape and device; each names the argument,
-says what was got and what to pass instead.
+Refusals are worded here: TypeError for kind and dtype, ValueError for shape and device;
+each names the argument, says what was got and what to pass instead.
 """
 
 import functools
+import importlib
 import math
 import sys
 from typing import Any, NamedTuple
 
-import array_api_compat
 import numpy as np
 
 Array = Any  # an array of any library
@@ -109,10 +108,9 @@ def namespace(name: str, argument: Any, wanted: str = "an array") -> Any:
     """The array-API namespace of an argument, or a TypeError that says what to pass."""
     if type(argument) is np.ndarray:
         return np
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(argument, torch.Tensor):
-        plain = argument.layout is torch.strided and not argument.is_nested
-        if not plain or _is_masked(argument):
+    if _is_tensor(argument):
+        plain = argument.layout is sys.modules["torch"].strided
+        if not plain or argument.is_nested or _is_masked(argument):
             dense = _instead_of(argument) or "pass `.to_dense()` of it"
             raise TypeError(f"`{name}` is a {kind(argument)}: {dense}")
         # array_api_compat finds out through lru_cache, of which torch.compile warns:
@@ -127,12 +125,34 @@ def namespace(name: str, argument: Any, wanted: str = "an array") -> Any:
         # NumPy 2 is an array-API namespace; that of array_api_compat imports all of
         # NumPy, its Fortran compiler too, and takes 0.1 s.
         return np
-    if not array_api_compat.is_array_api_obj(argument):
+    xp = _by_own_word(argument)
+    if xp is None:
         raise TypeError(
             f"`{name}` must be {wanted} of NumPy, PyTorch, JAX, CuPy, Dask or another "
             f"array-API library; got {kind(argument)}, {argument!r:.40}"
         )
-    return _of_this_standard(name, array_api_compat.array_namespace(argument))
+    return _of_this_standard(name, xp)
+
+
+def _is_tensor(argument: Any) -> bool:
+    """Of PyTorch, which another thread may be importing, or a stub may stand for."""
+    tensor = getattr(sys.modules.get("torch"), "Tensor", None)
+    return isinstance(tensor, type) and isinstance(argument, tensor)
+
+
+def _by_own_word(argument: Any) -> Any:
+    """The namespace of an argument that has one.
+
+    array_api_compat would ask all that is in `sys.modules`, a module that another
+    thread has imported by half too.
+    """
+    roots = {cls.__module__.partition(".")[0] for cls in type(argument).__mro__}
+    if "cupy" in roots and hasattr(argument, "shape"):
+        return importlib.import_module("array_api_compat.cupy")
+    if "dask" in roots and hasattr(argument, "chunks"):
+        return importlib.import_module("array_api_compat.dask.array")
+    own = getattr(argument, "__array_namespace__", None)
+    return None if own is None else own()
 
 
 OLDEST_STANDARD = "2024.12"  # from which on `where` takes numbers

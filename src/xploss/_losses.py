@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, ParamSpec
 
 from . import _formula
 from ._arrays import Anchor, anchor, is_number, kind
-from ._plain import quietly
 from ._problem import (
     Problem,
+    carried_out,
     check_fraction,
     check_least,
     evaluate,
@@ -63,7 +63,7 @@ def _loss(checked: Callable[P, Problem]) -> Callable[P, Any]:
     @functools.wraps(checked)
     def loss(*args: P.args, **options: P.kwargs) -> Any:
         p = checked(*args, **options)
-        return quietly(p.anchor.xp, reduced, p, p.formulas.value)
+        return carried_out(reduced, p, p.formulas.value)
 
     return loss
 
@@ -327,7 +327,7 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     def derived(*args: Any, **options: Any) -> tuple[Any, Any]:
         p = checked(*args, **options)
         formula = p.formulas.value_and_slope
-        pair: tuple[Any, Any] = quietly(p.anchor.xp, reduced_with_gradient, p, formula)
+        pair: tuple[Any, Any] = carried_out(reduced_with_gradient, p, formula)
         return pair
 
     return derived
@@ -372,7 +372,7 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
         _refuse_reduction(options)
         p = checked(*args, reduction="none", **options)
         formula = p.formulas.slope_and_curvature
-        slopes, curvatures = quietly(p.anchor.xp, evaluate, p, formula, 2)
+        slopes, curvatures = carried_out(evaluate, p, formula, 2)
         return slopes, curvatures
 
     whole = inspect.signature(loss)
@@ -386,7 +386,7 @@ def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
 
 def _per_element(formula: Callable[..., Any], x: Any, label: float) -> Any:
     p = problem(anchor("x", x), LOGITS, label, (None, None))
-    return quietly(p.anchor.xp, evaluate, p, formula)[0]
+    return carried_out(evaluate, p, formula)[0]
 
 
 def sigmoid(x: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from . import _arrays, _evaluate, _formula
 from ._arrays import Anchor, Array
-from ._plain import Evaluation
+from ._plain import Evaluation, quietly
 
 REDUCTIONS = ("none", "sum", "mean", "weighted_mean")
 
@@ -149,6 +149,15 @@ def evaluate(p: Problem, formula: Callable[..., Any], outputs: int = 1) -> Any:
     scales = (None, share)
     e = Evaluation(formula, arguments, dtypes, True, p.axis, p.n, scales=scales)
     return _evaluate.evaluate(xp, e)
+
+
+def carried_out(function: Callable[..., Any], p: Problem, *arguments: Any) -> Any:
+    """function(p, *arguments), in the surroundings that the arrays need."""
+    if _arrays.library(p.anchor.xp) == "torch":
+        from ._torch import within_mode
+
+        return within_mode(p.anchor.array, function, p, *arguments)
+    return quietly(p.anchor.xp, function, p, *arguments)
 
 
 def elementwise(

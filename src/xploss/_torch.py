@@ -21,6 +21,7 @@ from torch.autograd import Function
 from . import _arrays, _formula, _host, _torch_private
 from ._plain import Evaluation, plain, plainly, quietly
 
+MOST_AXES = 64  # of NumPy's arrays
 NARROW = {torch.float16, torch.bfloat16}
 VIEWED = {
     *NARROW, torch.float32, torch.float64, torch.bool,
@@ -56,6 +57,7 @@ def _has_view(tensor: Any) -> bool:
     return (
         _is_ordinary(tensor)
         and tensor.is_cpu
+        and tensor.ndim <= MOST_AXES
         and tensor.dtype in VIEWED
         and not tensor.is_neg()
         and not _torch_private.is_zero(tensor)
@@ -94,6 +96,15 @@ def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
         n = 1 if e.n is None else e.n
         return (_Loss.apply(logits, labels, *parameters, n),)
     return plainly(xp, e)
+
+
+def within_mode(tensor: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """function(*args), in the mode of a tensor that has one."""
+    mode = _torch_private.fake_mode(tensor)
+    if mode is None:
+        return function(*args)
+    with mode:
+        return function(*args)
 
 
 # ---- tensors on several devices ------------------------------------------------------
@@ -150,7 +161,8 @@ class _Loss(Function):
         gradients: list[Any] = [None] * 5
         for k, slope in enumerate(_SLOPES):
             if ctx.needs_input_grad[k]:
-                gradients[k] = _gradient(slope, primals, ctx.n or 1, upstream)
+                arguments = (slope, primals, ctx.n or 1, upstream)
+                gradients[k] = within_mode(primals[0], _gradient, *arguments)
         return tuple(gradients)
 
 
@@ -201,7 +213,12 @@ def _rule_applies(tensors: list[Any]) -> bool:
     if torch.compiler.is_compiling():
         # An exported program holds the forward alone, and is differentiated later.
         return not torch.compiler.is_exporting()
-    return _is_differentiated(tensors) and all(map(_is_ordinary, tensors))
+    return _is_differentiated(tensors) and all(map(_may_be_saved, tensors))
+
+
+def _may_be_saved(tensor: Any) -> bool:
+    """A FakeTensor too: outside its mode PyTorch's `where` has no backward for it."""
+    return _is_ordinary(tensor) or _torch_private.fake_mode(tensor) is not None
 
 
 def with_rule(formula: Callable[..., Any], xp: Any, logits: Any, *others: Any) -> Any:

@@ -1,5 +1,7 @@
 """The private names of PyTorch that are needed; tests tell when one of them goes."""
 
+from typing import Any
+
 import torch
 from torch.autograd import forward_ad
 
@@ -24,6 +26,16 @@ def mode_is_active() -> bool:
     No public name tells.
     """
     return bool(torch._C._len_torch_dispatch_stack() > 0)
+
+
+def fake_mode(tensor: torch.Tensor) -> Any:
+    """The mode of a `FakeTensor`, outside of which it cannot meet a number; or None.
+
+    No public name tells; a compiler has entered it already.
+    """
+    if type(tensor) is torch.Tensor or torch.compiler.is_compiling():
+        return None
+    return getattr(tensor, "fake_mode", None)
 
 
 def is_batched(tensor: torch.Tensor) -> bool:
