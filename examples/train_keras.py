@@ -71,8 +71,7 @@ def saved_and_loaded(model: keras.Model) -> keras.Model:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
-        classes = {"BinaryCrossentropy": BinaryCrossentropy}
-        return keras.saving.load_model(path, custom_objects=classes)
+        return keras.saving.load_model(path)
 
 
 def train(loss: Any, table: Table, name: str) -> keras.Model:

@@ -17,6 +17,7 @@ from mpmath import mp, mpf
 from reference import flushed, from_logit, from_probability, ulps
 
 from xploss import compat
+from xploss.compat._keras_losses import REDUCTIONS
 
 keras, optax, sklearn = compat.keras, compat.optax, compat.sklearn
 tensorflow, torch = compat.tensorflow, compat.torch
@@ -230,7 +231,7 @@ def keras_reduced(losses, weights, reduction):
     return mp.fsum(weighted) / divisors.get(reduction, len(weighted))
 
 
-@pytest.mark.parametrize("reduction", keras.REDUCTIONS)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("weights", [None, 2.0, [0.75, 0.25], [[0.75], [0.25]]])
 def test_keras_reductions(backend, weights, reduction):
     loss = keras.BinaryCrossentropy(from_logits=True, reduction=reduction)
@@ -332,8 +333,18 @@ def test_sizes_that_dask_does_not_know():
     for function in (torch.binary_cross_entropy, torch.sigmoid_focal_loss):
         mean = function(p, y, reduction="mean").compute(scheduler="synchronous")
         np.testing.assert_allclose(mean, function(P, Y, reduction="mean"), rtol=8 * EPS)
-    with pytest.raises(ValueError, match="`y_pred` has a size along axes"):
-        keras.BinaryCrossentropy(axis=0, reduction="sum")(y, p)
+    message = "`y_pred` has a size .*Dask does not know"
+    for cls in (keras.BinaryCrossentropy, keras.BinaryFocalCrossentropy):
+        for reduction in ("sum", "none"):
+            with pytest.raises(ValueError, match=message):
+                cls(axis=0, reduction=reduction)(y, p)
+        for weights in (None, np.ones(3), 2.0):
+            mean = cls(reduction="mean_with_sample_weight", axis=0)(y, p, weights)
+            right = cls(reduction="mean_with_sample_weight", axis=0)(Y, P, weights)
+            mean = mean.compute(scheduler="synchronous")
+            np.testing.assert_allclose(mean, right, rtol=8 * EPS)
+        with pytest.raises(ValueError, match="Dask cannot cut anew where it does not"):
+            cls()(y, p, np.ones(len(Y)))
     with pytest.raises(ValueError, match="`y_proba` has a length that Dask"):
         sklearn.log_loss([0, 1], p[:, :2])
 
@@ -347,7 +358,7 @@ def test_keras_dtype():
     assert loss.get_config()["dtype"] == "float64"
 
 
-# ---- Keras: configuration, and Keras itself ------------------------------------------
+# ---- Keras: configuration, and what lies on the host ---------------------------------
 
 CONFIGURED = [
     keras.BinaryCrossentropy(True, 0.1, 0, "sum", "mine", "float64"),
@@ -370,54 +381,73 @@ def test_keras_configuration_keeps_everything(loss):
         assert other.get_config() == config
 
 
-@pytest.fixture
-def keras_stub(monkeypatch):
-    """What is asked of Keras, where it is loaded: its class, and masks."""
-    masks = {}
-    stub = SimpleNamespace(Loss=type("Loss", (), {}), masks=masks)
-    masking = SimpleNamespace(get_keras_mask=lambda _: masks.get("mask"))
-    monkeypatch.setitem(sys.modules, "keras.losses", stub)
-    monkeypatch.setitem(sys.modules, "keras.src.backend.common.masking", masking)
-    return stub
+KERAS = {
+    "binary_crossentropy": keras.binary_crossentropy,
+    "binary_focal_crossentropy": keras.binary_focal_crossentropy,
+    "BinaryCrossentropy": keras.BinaryCrossentropy(),
+    "BinaryFocalCrossentropy": keras.BinaryFocalCrossentropy(),
+    "backend_binary_crossentropy": keras.backend_binary_crossentropy,
+}
+HOST = {
+    "NumPy": np.asarray,
+    "integers": lambda y: y.astype("int64"),
+    "booleans": lambda y: y.astype(bool),
+    "read-only": lambda y: np.frombuffer(y.tobytes()).reshape(y.shape),
+    "list": np.ndarray.tolist,
+}
 
 
-def test_keras_knows_a_loss_that_was_made_before_it(request):
-    loss = keras.BinaryCrossentropy(from_logits=True)
-    assert loss.__class__ is keras.BinaryCrossentropy
-    stub = request.getfixturevalue("keras_stub")
-    assert isinstance(loss, stub.Loss)
-    assert isinstance(loss, keras.BinaryCrossentropy)
-    assert (loss.__class__.__module__, loss.__class__.__name__) == (
-        "xploss.compat.keras",
-        "BinaryCrossentropy",
-    )
-    for other in (
-        loss.__class__.from_config(loss.get_config()),
-        pickle.loads(pickle.dumps(loss)),
-    ):
-        assert type(other) is keras.BinaryCrossentropy
-        assert other.get_config() == loss.get_config()
+@pytest.mark.parametrize("kind", HOST)
+@pytest.mark.parametrize("name", KERAS)
+def test_keras_takes_labels_of_the_host(backend, name, kind, shapes):
+    """Beside predictions of any library: the same as of labels of that library."""
+    hard = np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    y_true, y_pred = arrays(backend, "float32", hard, P)
+    result = KERAS[name](HOST[kind](hard), y_pred)
+    right = KERAS[name](y_true, y_pred)
+    assert (type(result), result.dtype) == (type(right), right.dtype)
+    if backend.has_values:
+        np.testing.assert_array_equal(*map(backend.numpy, (result, right)))
 
 
-@pytest.mark.parametrize("reduction", keras.REDUCTIONS)
-@pytest.mark.parametrize("weights", [None, [[0.5, 1.5, 2.5]]])
-def test_keras_masks(backend, keras_stub, weights, reduction):
-    """What is masked counts in no mean; where its logit is NaN too."""
-    x, y = np.array([[[-2.0], [np.nan], [1.0]]]), np.array([[[1.0], [0.0], [0.0]]])
-    keras_stub.masks["mask"] = backend.array(np.array([[True, False, True]]), "bool")
-    given = {}
-    if weights is not None:
-        given = {"sample_weight": backend.array(np.array(weights), "float32")}
-    loss = keras.BinaryCrossentropy(from_logits=True, reduction=reduction)
-    result = backend.call(loss, *arrays(backend, "float32", y, x), **given)
-    w = [0.5, 2.5] if weights else [1.0, 1.0]
-    parts = [mpf(w[0]) * from_logit(-2.0, 1.0).value,
-             mpf(w[1]) * from_logit(1.0, 0.0).value]  # fmt: skip
-    divisor = {"sum": 1, "mean_with_sample_weight": sum(w)}.get(reduction, 2)
-    exact = mp.fsum(parts) / divisor
-    if reduction in (None, "none"):
-        exact = [[parts[0], mpf(0), parts[1]]]
-    matches(backend, "float32", result, exact)
+@pytest.mark.parametrize("kind", HOST)
+def test_keras_takes_weights_of_the_host(backend, kind, shapes):
+    y_true, y_pred = arrays(backend, "float32", Y, P)
+    weights, loss = np.array([1.0, 0.0]), keras.BinaryCrossentropy()
+    result = loss(y_true, y_pred, HOST[kind](weights))
+    right = loss(y_true, y_pred, *arrays(backend, "float32", weights))
+    assert type(result) is type(right)
+    if backend.has_values:
+        np.testing.assert_array_equal(*map(backend.numpy, (result, right)))
+
+
+def test_keras_takes_predictions_of_the_host(backend):
+    """Beside labels of any library, in their dtype; lists alone are NumPy's."""
+    y_true, y_pred = arrays(backend, "float32", Y, P)
+    right = backend.numpy(keras.binary_crossentropy(y_true, y_pred))
+    for host in (P.astype("float32"), P.astype("float32").tolist()):
+        result = keras.binary_crossentropy(y_true, host)
+        assert type(result) is type(y_true) or isinstance(result, np.ndarray)
+        np.testing.assert_allclose(backend.numpy(result), right, rtol=8 * 2.0**-23)
+    of_lists = keras.BinaryCrossentropy()(Y.tolist(), P.tolist())
+    assert of_lists == keras.BinaryCrossentropy()(Y, P)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (np.ma.masked_array(Y), TypeError, "`y_true` is a numpy.ma"),
+        (Y.astype(object), TypeError, "`y_true` must be boolean"),
+        (Y.astype(str).tolist(), TypeError, "`y_true` must be boolean"),
+        ([[0.0], [0.0, 1.0]], ValueError, "`y_true` must have rows of one length"),
+        (Y[:1].tolist(), ValueError, "`y_true` must have the shape of `y_pred`"),
+    ],
+)
+def test_keras_refuses_other_labels_of_the_host(backend, labels, error, message):
+    (y_pred,) = arrays(backend, "float32", P)
+    for name in KERAS:
+        with pytest.raises(error, match=message):
+            KERAS[name](labels, y_pred)
 
 
 # ---- scikit-learn --------------------------------------------------------------------
@@ -741,17 +771,17 @@ def test_spellings_compile_in_full(name):
         (lambda: keras.BinaryCrossentropy(dtype="float8"),
          ValueError, "`dtype` must be one of .* got 'float8'"),
         (lambda: keras.BinaryCrossentropy()(Y[:, :1], P),
-         ValueError, r"`labels` must have the shape"),
+         ValueError, r"`y_true` must have the shape"),
         (lambda: keras.BinaryCrossentropy()(Y, P, np.ones(3)),
          ValueError, r"`sample_weight` must .* of shape \(2,\); got shape \(3,\)"),
         (lambda: keras.BinaryCrossentropy()(Y, P, np.ones((2, 2))),
          ValueError, r"`sample_weight` must .* got shape \(2, 2\)"),
         (lambda: keras.BinaryCrossentropy()(Y[0], P[0], np.ones(3)),
          ValueError, r"which are of shape \(\); got shape \(3,\)"),
-        (lambda: keras.BinaryCrossentropy()(Y, P, [1.0, 1.0]),
-         TypeError, "`sample_weight` is a list"),
-        (lambda: keras.BinaryCrossentropy()(Y, P.tolist()),
-         TypeError, "`y_pred` is a list"),
+        (lambda: keras.BinaryCrossentropy()(Y, P, ["1", "1"]),
+         TypeError, "`sample_weight` must be boolean, integer"),
+        (lambda: keras.BinaryCrossentropy()(Y, 0.5),
+         TypeError, "`y_pred` must be an array"),
         (lambda: keras.binary_focal_crossentropy(Y, P, gamma=-1),
          ValueError, "`gamma` must be at least 0"),
         (lambda: keras.binary_focal_crossentropy(Y, P, gamma="2"),

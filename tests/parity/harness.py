@@ -17,7 +17,7 @@ import pytest
 from focal_reference import from_logit_focal
 from grid import LOGITS, PROBS, REACH, rounded
 from mpmath import mp, mpf
-from reference import FORMATS, from_logit, from_probability, ulps
+from reference import FORMATS, clipped, from_logit, from_probability, ulps
 
 BOUND = 4.0
 COUNTS: Counter[tuple[str, str]] = Counter()  # by peer and what is counted
@@ -136,11 +136,12 @@ def focal_elements(
 
 
 def probability_elements(
-    p: np.ndarray, y: np.ndarray, low: float, high: float, smoothing: float = 0.0
+    p: np.ndarray, y: np.ndarray, eps: float, smoothing: float = 0.0
 ) -> dict[str, Exact]:
-    """Clipped to [low, high], with no slope outside."""
-    results = each(from_probability, np.clip(p, low, high), y, 1.0, smoothing)
-    inside = (low <= p) & (p <= high)
+    """Clipped to [eps, 1 - eps], with no slope outside."""
+    within = each(clipped, p, eps)
+    results = each(from_probability, within, y, 1.0, smoothing)
+    inside = within == p
     slopes = (parts(results, name) for name in ("gradient", "term"))
     return {
         "value": as_exact(parts(results, "value")),

@@ -1,6 +1,10 @@
 """Keras' losses and ours by its names, on the backend that KERAS_BACKEND names."""
 
 import contextlib
+import copy
+import pickle
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -29,7 +33,7 @@ from parity.harness import (
     reduced,
 )
 from parity.page import check_page
-from reference import masses
+from reference import from_logit, masses, ulps
 
 from xploss.compat import keras as ours
 
@@ -111,13 +115,14 @@ def by_class(module):
 
 
 def clip_bounds(dtype):
+    """1e-7 and 1 - 1e-7 as the dtype that is computed in has them."""
     wide = "float64" if dtype == "float64" else "float32"
     return [float(np.array(bound, wide)) for bound in (1e-7, 1 - 1e-7)]
 
 
 def focal_of_probabilities(made, smoothing, gamma, alpha):
     """Keras clips the probability in the loss, and not in (1 - p_t)**gamma."""
-    loss = probability_elements(made.x, made.y, *clip_bounds(made.dtype), smoothing)
+    loss = probability_elements(made.x, made.y, 1e-7, smoothing)
 
     def factor(p, y):
         pos, neg = masses(y, 1.0, smoothing)
@@ -136,7 +141,7 @@ def elements(made):
     if "focal" not in made.function.lower():
         if options.get("from_logits"):
             return logit_elements(made.x, made.y, 1.0, smoothing)
-        return probability_elements(made.x, made.y, *clip_bounds(made.dtype), smoothing)
+        return probability_elements(made.x, made.y, 1e-7, smoothing)
     balanced, gamma = options.get("apply_class_balancing"), options.get("gamma", 2.0)
     alpha = options.get("alpha", 0.25) if balanced else None
     if options.get("from_logits"):
@@ -208,6 +213,14 @@ EVERYWHERE = [
         (*FUNCTIONS, *CLASSES),
         lambda made: made.dtype in NARROW and not of_logits(made),
         call(FUNCTIONS[0], "float16", 0.0, 1.0),
+    ),
+    Deviation(
+        "clip at 1",
+        "float32 probabilities above 1 - 1e-7: it is rounded, to 1 - 1.2e-7",
+        ("value",),
+        (FUNCTIONS[0], CLASSES[0]),
+        lambda made: (not of_logits(made)) & (made.x > 1 - 1e-7),
+        call(FUNCTIONS[0], "float32", 1.0, 0.0),
     ),
     Deviation(
         "smoothed label",
@@ -480,6 +493,275 @@ def test_compile_and_fit():
     np.testing.assert_allclose(losses, expected[0], rtol=tolerance)
     np.testing.assert_allclose(model, expected[1], rtol=tolerance)
     assert abs(unweighted[-1] - losses[-1]) > 0.01
+
+
+# ---- a step that is not jitted, with what lies on the host ---------------------------
+
+host = keras.ops.convert_to_numpy
+TRAINS = pytest.mark.skipif(BACKEND == "numpy", reason="Keras does not train on NumPy")
+OURS = pytest.mark.parametrize("name", CLASSES)
+ROWS = np.linspace(-1, 1, 64, dtype="float32").reshape(32, 2)
+TARGETS = {
+    "float32": (ROWS.sum(axis=1, keepdims=True) > 0.25).astype("float32"),
+    "int64": (ROWS.sum(axis=1, keepdims=True) > 0.25).astype("int64"),
+    "bool": ROWS.sum(axis=1, keepdims=True) > 0.25,
+}
+SAMPLES = np.linspace(0, 2, 32)  # of float64, as NumPy makes them
+STEPS = {
+    "eager": {"run_eagerly": True},
+    "not jitted": {"jit_compile": False},
+    **({"jitted": {"jit_compile": True}} if BACKEND == "jax" else {}),
+}
+
+
+def compiled(loss, **how):
+    keras.utils.set_random_seed(0)
+    head = keras.layers.Dense(1, kernel_initializer="zeros")
+    model = keras.Sequential([keras.layers.Input((2,)), head])
+    model.compile(optimizer=keras.optimizers.SGD(0.5), loss=loss, **how)
+    return model
+
+
+def every_call(model, y):
+    """The losses that each way of asking for them gives, one after the other."""
+    fit = {"epochs": 2, "batch_size": 8, "shuffle": False, "verbose": 0}
+    weights = {"sample_weight": SAMPLES}
+    by_class = {"class_weight": {0: 1.0, 1: 3.0}}
+    if BACKEND != "numpy":
+        for given in ({}, weights, by_class):
+            yield from model.fit(ROWS, y, **fit, **given).history["loss"]
+            yield model.train_on_batch(ROWS, y, **given)
+    y_pred = model(ROWS)
+    for given in ({}, weights):
+        yield model.evaluate(ROWS, y, verbose=0, **given)
+        yield model.test_on_batch(ROWS, y, **given)
+        yield host(model.compute_loss(ROWS, y, y_pred, **given))
+        yield host(model.loss(y, y_pred, *given.values()))
+    yield host(model.loss(keras.Variable(TARGETS["float32"]), y_pred))
+    yield host(model.loss(y, keras.ops.convert_to_numpy(y_pred), SAMPLES.tolist()))
+
+
+@OURS
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("step", STEPS)
+def test_every_step(name, step, kind):
+    """The losses of Keras' own class, where that is right."""
+    losses = [
+        np.array(list(map(float, every_call(model, TARGETS[kind]))))
+        for module in (keras.losses, ours)
+        for model in [compiled(getattr(module, name)(from_logits=True), **STEPS[step])]
+    ]
+    # Some fifty steps, each of which may be off by 4 ulp.
+    np.testing.assert_allclose(*losses, rtol=200 * np.finfo("float32").eps)
+
+
+@TRAINS
+@OURS
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(name, policy):
+    """Predictions of 16 bits: within what those hold, the losses of Keras' own."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        losses = [
+            compiled(loss(from_logits=True)).fit(
+                ROWS, TARGETS["float32"], sample_weight=SAMPLES, epochs=2, verbose=0
+            ).history["loss"]
+            for loss in (getattr(keras.losses, name), getattr(ours, name))
+        ]  # fmt: skip
+    finally:
+        keras.config.set_dtype_policy(before)
+    np.testing.assert_allclose(*losses, rtol=2.0**-7)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_take_what_keras_takes(name):
+    y, p = [[0, 1], [1, 1]], [[0.25, 0.75], [0.5, 0.875]]
+    theirs, our = getattr(keras.losses, name), getattr(ours, name)
+    of_keras = tensor(p, "float32")
+    right = host(theirs(y, of_keras))
+    for labels in (y, np.array(y), np.array(y, bool), tensor(y, "int32"),
+                   keras.Variable(np.array(y, "float32"))):  # fmt: skip
+        for probs in (of_keras, np.array(p, "float32"), keras.Variable(of_keras)):
+            result = host(our(labels, probs))
+            np.testing.assert_allclose(result, right, rtol=2.0**-20)
+
+
+REDUCED = ("sum_over_batch_size", "mean_with_sample_weight", "sum", "none", None)
+
+
+@pytest.mark.parametrize("reduction", REDUCED)
+@pytest.mark.parametrize("weights", [None, [[0.5, 1.5, 2.5]]])
+def test_masks(weights, reduction):
+    """What a layer masked counts in no mean; where its logit is NaN too."""
+    x, y = np.array([[[-2.0], [np.nan], [1.0]]]), np.array([[[1.0], [0.0], [0.0]]])
+    y_pred = tensor(x, "float32")
+    mask = tensor(np.array([[True, False, True]]), "bool")
+    keras.src.backend.common.masking.set_keras_mask(y_pred, mask)
+    loss = ours.BinaryCrossentropy(from_logits=True, reduction=reduction)
+    result = host(loss(y, y_pred, weights))
+    w = [0.5, 2.5] if weights else [1.0, 1.0]
+    parts = [mpf(w[0]) * from_logit(-2.0, 1.0).value,
+             mpf(w[1]) * from_logit(1.0, 0.0).value]  # fmt: skip
+    divisor = {"sum": 1, "mean_with_sample_weight": sum(w)}.get(reduction, 2)
+    exact = [mp.fsum(parts) / divisor]
+    if reduction in (None, "none"):
+        exact = [parts[0], mpf(0), parts[1]]
+    for one, number in zip(np.ravel(result), exact, strict=True):
+        assert ulps(one, number, "float32") <= 8
+
+
+# ---- saved and loaded --------------------------------------------------------------
+
+
+@pytest.fixture(params=CLASSES)
+def made(request):
+    cls = getattr(ours, request.param)
+    return cls(from_logits=True, label_smoothing=0.125, name="mine")
+
+
+def same(one, other):
+    assert type(one) is type(other)
+    assert isinstance(one, keras.losses.Loss)
+    assert one.get_config() == other.get_config()
+    y, x = np.array([[1.0]]), np.array([[-40.0]])
+    assert one(y, x) == other(y, x)
+
+
+def test_a_loss_of_keras(made):
+    assert isinstance(made, keras.losses.Loss)
+    assert isinstance(type(made), type)
+    assert keras.losses.get(made) is made
+
+
+def test_serialized(made):
+    same(keras.losses.deserialize(keras.losses.serialize(made)), made)
+    same(pickle.loads(pickle.dumps(made)), made)
+    same(copy.deepcopy(made), made)
+    same(type(made).from_config(made.get_config()), made)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_serialized_by_default(name):
+    """One logit of -40, label 1, by the focal loss: 40, and not 16.1 of Keras' own."""
+    loss = getattr(ours, name)(from_logits=True)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    same(again, loss)
+    assert again.name == loss.name
+    assert abs(float(again(np.ones((1, 1)), np.full((1, 1), -40.0))) - 40.0) < 1e-13
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_saved(made, suffix, tmp_path):
+    model = compiled(made)
+    model.evaluate(ROWS, TARGETS["float32"], verbose=0)
+    model.save(tmp_path / f"model.{suffix}")
+    loaded = keras.saving.load_model(tmp_path / f"model.{suffix}", safe_mode=True)
+    same(loaded.loss, made)
+    data = ROWS, TARGETS["float32"]
+    right = model.evaluate(*data, verbose=0)
+    assert loaded.evaluate(*data, verbose=0) == right
+
+
+def test_cloned_and_pickled(made):
+    model = compiled(made)
+    same(keras.models.clone_model(model).loss, made)
+    same(pickle.loads(pickle.dumps(model)).loss, made)
+    same(copy.deepcopy(model).loss, made)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Scaled(ours.BinaryCrossentropy):
+    """A user's, with an argument of its own and state."""
+
+    def __init__(self, scale=1.0, **options):
+        super().__init__(**options)
+        self.scale = scale
+        self.seen = []
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        self.seen.append(len(self.seen))
+        return self.scale * super().__call__(y_true, y_pred, sample_weight)
+
+    def get_config(self):
+        return super().get_config() | {"scale": self.scale}
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_registered_subclass(suffix, tmp_path):
+    loss = Scaled(2.5, from_logits=True)
+    model = compiled(loss)
+    model.save(tmp_path / f"model.{suffix}")
+    same(keras.saving.load_model(tmp_path / f"model.{suffix}").loss, loss)
+    same(keras.models.clone_model(model).loss, loss)
+    copies = copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))
+    for copied in copies:
+        assert copied.seen == loss.seen
+        assert copied.seen is not loss.seen
+    for copied in copies:
+        same(copied, loss)
+
+
+LOADED = """
+import keras, sys
+loss = keras.saving.load_model(sys.argv[1]).loss
+print(type(loss).__module__, type(loss).__name__)
+"""
+
+
+def loading(imports, path):
+    """A new process that loads a model."""
+    run = [sys.executable, "-W", "ignore", "-c", imports + LOADED, str(path)]
+    return subprocess.run(run, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_loaded_by_another_process(suffix, tmp_path):
+    """Ours once it is imported; before that nothing, rather than Keras' own."""
+    path = tmp_path / f"model.{suffix}"
+    model = compiled(ours.BinaryFocalCrossentropy(from_logits=True))
+    model.save(path)
+    done = loading("import keras, xploss.compat.keras", path)
+    assert done.stdout.split() == [
+        type(model.loss).__module__,
+        type(model.loss).__name__,
+    ]
+    done = loading("", path)
+    assert done.returncode != 0
+    assert not done.stdout
+
+
+ORDERS = """
+from xploss.compat.keras import BinaryCrossentropy
+import copy, pickle
+import numpy as np
+early, saved = BinaryCrossentropy(from_logits=True), None
+class Early(BinaryCrossentropy):
+    pass
+saved = pickle.dumps(early)
+import keras
+late = BinaryCrossentropy(from_logits=True)
+assert isinstance(late, keras.losses.Loss) and isinstance(late, BinaryCrossentropy)
+assert not isinstance(early, keras.losses.Loss)
+assert isinstance(pickle.loads(saved), keras.losses.Loss)
+import xploss.compat.keras
+class Late(xploss.compat.keras.BinaryCrossentropy):
+    pass
+assert isinstance(Late(), keras.losses.Loss)
+one = np.ones((1, 1))
+assert late(one, one) == early(one, one) == Late(from_logits=True)(one, one)
+try:
+    Early()
+except TypeError as error:
+    print(error)
+"""
+
+
+def test_ours_imported_before_keras():
+    """It becomes Keras' as soon as that is there; what cannot, is refused."""
+    run = [sys.executable, "-W", "ignore", "-c", ORDERS]
+    done = subprocess.run(run, capture_output=True, text=True)
+    assert "`Early` was derived before Keras was imported" in done.stdout, done.stderr
 
 
 def test_deviations(request):

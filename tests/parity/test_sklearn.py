@@ -57,7 +57,7 @@ def exact(made):
         pair = both_columns(p, made.dtype).astype(np.float64)
         p, y = np.where(y == 1, pair[:, 1], pair[:, 0]), np.ones_like(y)
     eps = float(np.finfo(made.dtype).eps)
-    elements = {"value": probability_elements(p, y, eps, 1 - eps)["value"]}
+    elements = {"value": probability_elements(p, y, eps)["value"]}
     weights = made.options.get("sample_weight", 1.0)
     normalize = made.options.get("normalize", True)
     return reduced(elements, weights, "weighted_mean" if normalize else "sum")

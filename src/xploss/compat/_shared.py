@@ -1,10 +1,25 @@
 """What more than one spelling needs."""
 
+import functools
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from .._arrays import namespace
+import numpy as np
+
+from .._arrays import (
+    FLOATS,
+    REALS,
+    anchor,
+    dtype_name,
+    library,
+    namespace,
+    single_device,
+)
 from .._problem import Problem, carried_out, reduced
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def with_leading_axes(name: str, values: Any, rank: int) -> Any:
@@ -22,3 +37,63 @@ def with_leading_axes(name: str, values: Any, rank: int) -> Any:
 def by_formula(formula: Callable[..., Any], p: Problem) -> Any:
     """A checked call by a formula that only another library has."""
     return carried_out(reduced, p, formula)
+
+
+# ---- what other libraries take besides arrays --------------------------------------
+
+
+def listed(name: str, values: Any) -> Any:
+    """A list as an array, which it has to be; text is no number.
+
+    A variable of Keras' and a column of pandas' are the array that they hold.
+    """
+    if isinstance(values, list | tuple):
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            raise ValueError(
+                f"`{name}` must have rows of one length; got {values!r:.40}"
+            ) from None
+        return anchor(name, array, REALS).array.astype(float)
+    if type(values).__module__.partition(".")[0] == "keras":
+        return getattr(values, "value", values)
+    return values.to_numpy() if hasattr(values, "to_numpy") else values
+
+
+def beside(name: str, values: Any, first_name: str, first: Any) -> Any:
+    """What lies on the host as an array of the library, on the device, of `first`."""
+    values = listed(name, values)
+    if not isinstance(values, np.ndarray):
+        return values
+    xp = namespace(first_name, first)
+    if library(xp) == "numpy":
+        return values
+    checked = anchor(name, values, REALS).array
+    # A copy, since PyTorch warns of memory that it may not write to; of float32 where
+    # that is computed in, as not every device has float64.
+    wide = checked.dtype == np.float64 and dtype_name(first) in FLOATS - {"float64"}
+    host = np.array(checked, np.float32 if wide else checked.dtype)
+    return xp.asarray(host, device=single_device(xp, first))
+
+
+# ---- errors ------------------------------------------------------------------------
+
+
+def in_callers_words(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Errors name arguments as the spelling does: `labels="y_true"`."""
+
+    def renamed(match: re.Match[str]) -> str:
+        return f"`{names.get(match[1], match[1])}"
+
+    def decorated(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def spelt(*args: P.args, **options: P.kwargs) -> T:
+            try:
+                return function(*args, **options)
+            except (TypeError, ValueError) as error:
+                message = re.sub(r"`(\w+)", renamed, str(error))
+                raise type(error)(message) from error.__cause__
+
+        return spelt
+
+    return decorated
