@@ -8,6 +8,7 @@ import pkgutil
 import re
 from importlib import import_module
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -26,11 +27,9 @@ def signature(function):
 
 
 def names(module):
-    """Those that `__all__` lists, or all that are made there."""
-    if hasattr(module, "__all__"):
-        return module.__all__
-    made = vars(module).items()
-    return [k for k, v in made if getattr(v, "__module__", "") == module.__name__]
+    """Those that `__all__` lists, but for the one that needs PyTorch."""
+    whole = {f"{module.__name__}.{name}": name for name in module.__all__}
+    return [name for full, name in whole.items() if full != LOADS_TORCH]
 
 
 def is_public(name):
@@ -91,6 +90,23 @@ def recorded(torch):
 
 def test_api_is_the_recorded_one():
     assert api() == recorded(torch=False)
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
+def test_dir_shows_the_public_names(module):
+    """And no helper; `from ... import *` brings the same."""
+    beside = ["__version__", "compat", "objectives"] if module is xploss else []
+    assert sorted(dir(module)) == sorted([*module.__all__, *beside])
+    assert all(is_public(name) for name in module.__all__)
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
+def test_types_of_every_public_function_can_be_asked(module):
+    for name in names(module):
+        public = getattr(module, name)
+        if inspect.isfunction(public):
+            hints = get_type_hints(public)
+            assert hints.keys() == {*inspect.signature(public).parameters, "return"}
 
 
 def test_every_public_name_is_documented():

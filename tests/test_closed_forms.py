@@ -1,6 +1,11 @@
 """Closed-form derivatives are those of the value that is returned beside them."""
 
+import copy
 import inspect
+import multiprocessing
+import pickle
+import pydoc
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -157,6 +162,48 @@ def test_grad_and_hess_keeps_the_signature_but_for_the_reduction(function):
     kept = dict(inspect.signature(function).parameters)
     del kept["reduction"], kept["axis"]
     assert dict(inspect.signature(xploss.grad_and_hess(function)).parameters) == kept
+
+
+DERIVED = [
+    *(xploss.value_and_grad(loss.function) for loss in LOSSES),
+    xploss.value_and_grad(partial(cross_entropy, pos_weight=3.0)),
+    xploss.grad_and_hess(cross_entropy),
+    xploss.grad_and_hess(partial(xploss.sigmoid_focal_loss, gamma=3.0)),
+]
+
+
+@pytest.mark.parametrize("derived", DERIVED, ids=repr)
+def test_what_is_derived_is_pickled_and_copied(derived):
+    x, y = np.array([0.25, 0.5]), np.array([0.0, 1.0])
+    for again in (pickle.loads(pickle.dumps(derived)), copy.deepcopy(derived)):
+        assert inspect.signature(again) == inspect.signature(derived)
+        for one, other in zip(again(x, y), derived(x, y), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_derived_goes_to_another_process():
+    derived = xploss.value_and_grad(partial(cross_entropy, reduction="sum"))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        value, gradient = pool.submit(derived, np.zeros(2), 1).result()
+    assert value == derived(np.zeros(2), 1)[0]
+    np.testing.assert_array_equal(gradient, [-0.5, -0.5])
+
+
+@pytest.mark.parametrize(
+    ("transform", "pair"),
+    [
+        (xploss.value_and_grad, "(value, gradient"),
+        (xploss.grad_and_hess, "(gradient, Hessian"),
+    ],
+    ids=["value_and_grad", "grad_and_hess"],
+)
+def test_help_says_what_is_returned(transform, pair):
+    for loss in (cross_entropy, partial(cross_entropy, pos_weight=3.0)):
+        shown = pydoc.render_doc(transform(loss), renderer=pydoc.plaintext)
+        assert shown.index(pair) < shown.index("loss = neg * softplus(x)")
+        assert transform.__name__ in shown
+    assert repr(transform(cross_entropy)).startswith(f"{transform.__name__}(<function")
 
 
 # ---- their cost --------------------------------------------------------------------

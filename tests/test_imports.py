@@ -1,8 +1,12 @@
 """What is imported when."""
 
+import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 
+import array_api_compat as compat
+import numpy as np
 import pytest
 
 import xploss
@@ -45,9 +49,26 @@ def test_a_call_on_numpy_loads_no_library_but_numpy():
 
 
 def test_version_is_the_package_s():
-    assert xploss.__version__.count(".") == 2
+    assert xploss.__version__ == importlib.metadata.version("xploss")
     with pytest.raises(AttributeError, match="no attribute 'sigmiod'"):
         xploss.sigmiod  # noqa: B018
+
+
+def test_a_source_tree_runs_as_it_is():
+    """Not installed: without the packages of this environment but NumPy's, and ours."""
+    tree = Path(xploss.__file__).parents[1]
+    paths = [str(tree), *{str(Path(p.__file__).parents[1]) for p in (np, compat)}]
+    code = (
+        "import importlib.metadata, sys; "
+        "importlib.metadata.version = None; "  # what is not installed has none
+        f"sys.path[:0] = {paths}; import runpy, xploss; print(xploss.__version__); "
+        "runpy.run_module('xploss', run_name='__main__')"
+    )
+    run = [sys.executable, "-OO", "-I", "-S", "-W", "error", "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True)
+    first, second = done.stdout.splitlines()[:2]
+    assert first == xploss.__version__, done.stderr
+    assert second.startswith(f"xploss {first}")
 
 
 def test_a_call_loads_no_part_of_numpy_that_it_does_not_need():

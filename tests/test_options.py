@@ -539,9 +539,9 @@ def test_a_sum_that_overflows_is_no_floating_point_error(backend_of):
 
 
 def test_a_partial_of_a_partial_is_a_loss_too():
-    """Python flattens them, but not once the inner one was wrapped."""
+    """Python flattens them, but not one that has an attribute."""
     inner = partial(xploss.sigmoid_cross_entropy, pos_weight=3.0)
-    xploss.value_and_grad(inner)
+    inner.name = "weighted"
     outer = partial(inner, reduction="sum")
     assert outer.func is inner
     value, _ = xploss.value_and_grad(outer)(np.zeros(2), 1)

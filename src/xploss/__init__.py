@@ -7,16 +7,15 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ._derivatives import grad_and_hess, value_and_grad
 from ._labels import check_labels
 from ._losses import (
     binary_cross_entropy,
-    grad_and_hess,
     log_sigmoid,
     sigmoid,
     sigmoid_cross_entropy,
     sigmoid_focal_loss,
     softplus,
-    value_and_grad,
 )
 
 __all__ = [
@@ -32,11 +31,16 @@ __all__ = [
 ]
 
 
+__version__ = "0.1.0"
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__", "compat", "objectives"]
+
+
 if TYPE_CHECKING:  # to which a module with `__getattr__` has every name
     from . import compat as compat
     from . import objectives as objectives
-
-    __version__: str
 else:
 
     def __getattr__(name: str) -> Any:
@@ -45,6 +49,4 @@ else:
 
         if name in ("compat", "objectives"):
             return importlib.import_module(f"xploss.{name}")
-        if name == "__version__":
-            return importlib.import_module("importlib.metadata").version("xploss")
         raise AttributeError(f"module 'xploss' has no attribute {name!r}")

@@ -8,11 +8,22 @@ import functools
 import importlib
 import math
 import sys
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 Array = Any  # an array of any library
+
+
+class AnyArray(Protocol):
+    """What all of them have, for the types of the public functions."""
+
+    @property
+    def shape(self) -> Any: ...
+
+    @property
+    def dtype(self) -> Any: ...
+
 
 # Tuples, since PyTorch 2.7 cannot compile `isinstance(number, bool | float)`:
 # https://github.com/pytorch/pytorch/issues/144275

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import FLOATS, REALS, anchor, computing_dtype, dtype_name
+from ._arrays import FLOATS, REALS, AnyArray, anchor, computing_dtype, dtype_name
 from ._problem import elementwise
 
 
-def check_labels(labels: Any, *, where: Any = None) -> None:
+def check_labels(labels: AnyArray, *, where: AnyArray | bool | None = None) -> None:
     """Raise a ValueError if a label is outside [0, 1] or NaN.
 
     It looks at the values, so it waits for the device and computes what is lazy: call
@@ -53,7 +53,7 @@ def check_labels(labels: Any, *, where: Any = None) -> None:
         at = tuple(map(int, index))
         raise ValueError(
             f"`labels` must be in [0, 1]; got {count} outside, the first "
-            f"{_number(labels[at])} at index {at}"
+            f"{_number(first.array[at])} at index {at}"
         )
 
 

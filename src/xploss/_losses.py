@@ -1,15 +1,15 @@
-"""The public losses, their closed-form derivatives, and the functions they rest on."""
+"""The public losses, and the functions that they rest on."""
 
 import functools
-import inspect
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 from . import _formula
-from ._arrays import Anchor, anchor, is_number, kind
+from ._arrays import Anchor, AnyArray, anchor, is_number
 from ._problem import (
     Problem,
+    Reduction,
     carried_out,
     check_fraction,
     check_least,
@@ -17,10 +17,10 @@ from ._problem import (
     fraction,
     problem,
     reduced,
-    reduced_with_gradient,
 )
 
 P = ParamSpec("P")
+A = TypeVar("A", bound=AnyArray)
 
 
 class Formulas(NamedTuple):
@@ -57,29 +57,32 @@ def clip(first: Anchor, eps: Any) -> tuple[Any, Any, Any]:
     return eps, None, None
 
 
-def _loss(checked: Callable[P, Problem]) -> Callable[P, Any]:
-    """The loss whose calls `checked` checks; it stays at hand as `__wrapped__`."""
+def _loss(checked: Callable[P, A]) -> Callable[P, A]:
+    """The loss whose calls `checked` checks; it stays at hand as `__wrapped__`.
+
+    That returns a `Problem`, in place of the array of whose type it says it is.
+    """
 
     @functools.wraps(checked)
-    def loss(*args: P.args, **options: P.kwargs) -> Any:
-        p = checked(*args, **options)
-        return carried_out(reduced, p, p.formulas.value)
+    def loss(*args: P.args, **options: P.kwargs) -> A:
+        p = cast(Problem, checked(*args, **options))
+        return cast(A, carried_out(reduced, p, p.formulas.value))
 
     return loss
 
 
 @_loss
 def sigmoid_cross_entropy(
-    logits: Any,
-    labels: Any,
+    logits: A,
+    labels: AnyArray | float,
     *,
-    pos_weight: Any = None,
-    label_smoothing: float = 0.0,
-    weights: Any = None,
-    where: Any = None,
+    pos_weight: AnyArray | float | None = None,
+    label_smoothing: AnyArray | float = 0.0,
+    weights: AnyArray | float | None = None,
+    where: AnyArray | bool | None = None,
     axis: int | tuple[int, ...] | None = None,
-    reduction: str = "mean",
-) -> Any:
+    reduction: Reduction = "mean",
+) -> A:
     """Binary cross-entropy of sigmoid(logits), exact in both tails.
 
     Per element, with the label's masses ``pos = y`` and ``neg = 1 - y``::
@@ -147,22 +150,25 @@ def sigmoid_cross_entropy(
         _pos_weight(first, pos_weight),
         fraction(first, "label_smoothing", label_smoothing),
     )
-    return problem(first, LOGITS, labels, parameters, weights, where, axis, reduction)
+    checked = problem(
+        first, LOGITS, labels, parameters, weights, where, axis, reduction
+    )
+    return cast(A, checked)
 
 
 @_loss
 def binary_cross_entropy(
-    probs: Any,
-    labels: Any,
+    probs: A,
+    labels: AnyArray | float,
     *,
-    eps: float = 0.0,
-    pos_weight: Any = None,
-    label_smoothing: float = 0.0,
-    weights: Any = None,
-    where: Any = None,
+    eps: AnyArray | float = 0.0,
+    pos_weight: AnyArray | float | None = None,
+    label_smoothing: AnyArray | float = 0.0,
+    weights: AnyArray | float | None = None,
+    where: AnyArray | bool | None = None,
     axis: int | tuple[int, ...] | None = None,
-    reduction: str = "mean",
-) -> Any:
+    reduction: Reduction = "mean",
+) -> A:
     """Binary cross-entropy of probabilities, exact at 0 and 1.
 
     Per element ``-(pos * log(p) + neg * log1p(-p))`` with ``0 * log(0) = 0``; the
@@ -193,24 +199,25 @@ def binary_cross_entropy(
         fraction(first, "label_smoothing", label_smoothing),
         *clip(first, eps),
     )
-    return problem(
+    checked = problem(
         first, PROBABILITIES, labels, parameters, weights, where, axis, reduction
     )
+    return cast(A, checked)
 
 
 @_loss
 def sigmoid_focal_loss(
-    logits: Any,
-    labels: Any,
+    logits: A,
+    labels: AnyArray | float,
     *,
-    gamma: Any = 2.0,
-    alpha: Any = None,
-    label_smoothing: float = 0.0,
-    weights: Any = None,
-    where: Any = None,
+    gamma: AnyArray | float = 2.0,
+    alpha: AnyArray | float | None = None,
+    label_smoothing: AnyArray | float = 0.0,
+    weights: AnyArray | float | None = None,
+    where: AnyArray | bool | None = None,
     axis: int | tuple[int, ...] | None = None,
-    reduction: str = "mean",
-) -> Any:
+    reduction: Reduction = "mean",
+) -> A:
     """Focal loss of sigmoid(logits): easy examples count less; exact in both tails.
 
     Per element, with ``p = sigmoid(x)`` and the loss of `sigmoid_cross_entropy`::
@@ -251,145 +258,21 @@ def sigmoid_focal_loss(
     parameters: tuple[Any, ...] = (gamma, alpha, smoothing)
     if alpha is None and isinstance(gamma, float) and gamma == 0.0:
         formulas, parameters = LOGITS, (None, smoothing)
-    return problem(first, formulas, labels, parameters, weights, where, axis, reduction)
-
-
-# ---- derivatives ----------------------------------------------------------------
-
-
-def unwrapped(loss: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The function of a `functools.partial`, or of one of one, and its arguments."""
-    if not isinstance(loss, functools.partial):
-        return loss, (), {}
-    function, args, keywords = unwrapped(loss.func)
-    return function, (*args, *loss.args), keywords | loss.keywords
-
-
-def _checker(
-    loss: Any, transform: str, losses: tuple[Callable[..., Any], ...]
-) -> Callable[..., Problem]:
-    """The `checked` of one of `losses`, or of a `functools.partial` of one."""
-    function, args, keywords = unwrapped(loss)
-    if not any(function is ours for ours in losses):
-        names = " or ".join(f"`xploss.{ours.__name__}`" for ours in losses)
-        raise TypeError(
-            f"`{transform}` takes {names}, or a functools.partial of it; "
-            f"got {kind(loss)}, {loss!r:.60}"
-        )
-    checked: Callable[..., Problem] = function.__wrapped__
-    return functools.partial(checked, *args, **keywords)
-
-
-def _refuse_reduction(options: dict[str, Any]) -> None:
-    for option in ("reduction", "axis"):
-        if option in options:
-            raise TypeError(
-                f"`grad_and_hess` is per element and takes no `{option}`, got "
-                f"{options[option]!r}; a gradient scaled by 1/N would ruin Newton steps"
-            )
-
-
-def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
-    """A function of the same signature that returns (value, gradient).
-
-    The gradient of that value (of its sum, where it is an array) with respect to the
-    logits or probabilities, in closed form::
-
-        dL/dx = neg * sigmoid(x) - pos * sigmoid(-x)        logits, of one exponential
-        dF/dx = alpha_t * (1 - p_t)**gamma * (dL/dx - gamma * r * L)            focal
-        dL/dp = neg / (1 - p) - pos / p                     probabilities
-
-    with ``r = (pos - neg) * p * (1 - p) / (1 - p_t)``, the rate at which
-    log(1 - p_t) falls with x; derived in `xploss/_formula.py`.
-
-    Parameters
-    ----------
-    loss : `sigmoid_cross_entropy`, `sigmoid_focal_loss`, `binary_cross_entropy`
-        Or a `functools.partial` of one; a TypeError for anything else.
-
-    Returns
-    -------
-    function
-        Its value is the loss's; its gradient has the logits' shape and dtype, and is
-        0 for what `where` leaves out and for an empty mean.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> value, gradient = value_and_grad(sigmoid_cross_entropy)(np.zeros(4), 1)
-    >>> print(value, gradient)
-    0.6931471805599453 [-0.125 -0.125 -0.125 -0.125]
-    """
-    losses = (sigmoid_cross_entropy, sigmoid_focal_loss, binary_cross_entropy)
-    checked = _checker(loss, "value_and_grad", losses)
-
-    @functools.wraps(loss)
-    def derived(*args: Any, **options: Any) -> tuple[Any, Any]:
-        p = checked(*args, **options)
-        formula = p.formulas.value_and_slope
-        pair: tuple[Any, Any] = carried_out(reduced_with_gradient, p, formula)
-        return pair
-
-    return derived
-
-
-def grad_and_hess(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
-    """A function of the same signature that returns (gradient, Hessian) per element.
-
-    The first and second derivative of weight times loss by its own logit, never
-    scaled by 1/N, as Newton's method and gradient boosting need them::
-
-        dL/dx   = neg * sigmoid(x) - pos * sigmoid(-x)
-        d2L/dx2 = (pos + neg) * sigmoid(x) * sigmoid(-x)
-
-    and of the focal loss as derived in `xploss/_formula.py`.
-
-    Parameters
-    ----------
-    loss : `sigmoid_cross_entropy` or `sigmoid_focal_loss`
-        Or a `functools.partial` of one; a TypeError for anything else, and for the
-        options `axis` and `reduction`.
-
-    Returns
-    -------
-    function
-        Both results have the logits' shape and dtype; 0 for what `where` leaves out.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> gradient, hessian = grad_and_hess(sigmoid_cross_entropy)(np.array([0., 40.]), 1)
-    >>> print(gradient, hessian)
-    [-5.00000000e-01 -4.24835426e-18] [2.50000000e-01 4.24835426e-18]
-    """
-    checked = _checker(
-        loss, "grad_and_hess", (sigmoid_cross_entropy, sigmoid_focal_loss)
+    checked = problem(
+        first, formulas, labels, parameters, weights, where, axis, reduction
     )
-    _refuse_reduction(unwrapped(loss)[2])
-
-    @functools.wraps(loss)
-    def derived(*args: Any, **options: Any) -> tuple[Any, Any]:
-        _refuse_reduction(options)
-        p = checked(*args, reduction="none", **options)
-        formula = p.formulas.slope_and_curvature
-        slopes, curvatures = carried_out(evaluate, p, formula, 2)
-        return slopes, curvatures
-
-    whole = inspect.signature(loss)
-    kept = [v for k, v in whole.parameters.items() if k not in ("reduction", "axis")]
-    derived.__signature__ = whole.replace(parameters=kept)  # type: ignore[attr-defined]
-    return derived
+    return cast(A, checked)
 
 
 # ---- the functions that the losses rest on ---------------------------------------
 
 
-def _per_element(formula: Callable[..., Any], x: Any, label: float) -> Any:
+def _per_element(formula: Callable[..., Any], x: A, label: float) -> A:
     p = problem(anchor("x", x), LOGITS, label, (None, None))
-    return carried_out(evaluate, p, formula)[0]
+    return cast(A, carried_out(evaluate, p, formula)[0])
 
 
-def sigmoid(x: Any) -> Any:
+def sigmoid(x: A) -> A:
     """1 / (1 + exp(-x)), the slope of the loss of label 0; exact in both tails.
 
     Takes and returns an array of float16, bfloat16, float32 or float64, of any shape
@@ -402,7 +285,7 @@ def sigmoid(x: Any) -> Any:
     return _per_element(_formula.slope, x, 0.0)
 
 
-def softplus(x: Any) -> Any:
+def softplus(x: A) -> A:
     """log(1 + exp(x)), the loss of label 0; exact in both tails.
 
     Takes and returns an array of float16, bfloat16, float32 or float64, of any shape
@@ -415,7 +298,7 @@ def softplus(x: Any) -> Any:
     return _per_element(_formula.value, x, 0.0)
 
 
-def log_sigmoid(x: Any) -> Any:
+def log_sigmoid(x: A) -> A:
     """log(sigmoid(x)), minus the loss of label 1; exact in both tails.
 
     Takes and returns an array of float16, bfloat16, float32 or float64, of any shape
@@ -425,4 +308,5 @@ def log_sigmoid(x: Any) -> Any:
     >>> print(log_sigmoid(np.array([-np.inf, -40.0, 0.0, 40.0])))
     [           -inf -4.00000000e+01 -6.93147181e-01 -4.24835426e-18]
     """
-    return -_per_element(_formula.value, x, 1.0)
+    loss: Any = _per_element(_formula.value, x, 1.0)
+    return cast(A, -loss)

@@ -4,13 +4,14 @@ import difflib
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from . import _arrays, _evaluate, _formula
 from ._arrays import Anchor, Array
 from ._plain import Evaluation, quietly
 
-REDUCTIONS = ("none", "sum", "mean", "weighted_mean")
+Reduction = Literal["none", "sum", "mean", "weighted_mean"]
+REDUCTIONS = get_args(Reduction)
 
 
 class Problem(NamedTuple):

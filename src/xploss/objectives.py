@@ -10,14 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 from ._arrays import Anchor, anchor, kind, library, namespace
-from ._losses import (
-    grad_and_hess,
-    sigmoid_cross_entropy,
-    sigmoid_focal_loss,
-    unwrapped,
-)
+from ._derivatives import grad_and_hess, unwrapped
+from ._losses import sigmoid_cross_entropy, sigmoid_focal_loss
 from ._plain import quietly
 from ._problem import check_least, check_number
+
+__all__ = ["lightgbm", "xgboost"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 CONVEX_FLOOR = 1e-16  # what XGBoost's own binary:logistic has
 # On a table with 1% positives, at gamma 1, 2 and 5, within 0.03 of the best average

@@ -8,3 +8,7 @@ libraries that are spelt here.
 from . import keras, optax, sklearn, tensorflow, torch
 
 __all__ = ["keras", "optax", "sklearn", "tensorflow", "torch"]
+
+
+def __dir__() -> list[str]:
+    return __all__

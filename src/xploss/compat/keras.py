@@ -20,6 +20,19 @@ from .._losses import binary_cross_entropy, sigmoid_cross_entropy, sigmoid_focal
 from .._problem import check_fraction, check_least, check_number, problem
 from ._shared import beside, by_formula, in_callers_words, listed
 
+__all__ = [
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "backend_binary_crossentropy",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 EPSILON = 1e-7  # keras.config.epsilon()
 CLIP = EPSILON, math.log(EPSILON), math.log1p(-EPSILON)
 

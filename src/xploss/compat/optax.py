@@ -8,6 +8,15 @@ from typing import Any
 
 from .. import _losses
 
+__all__ = [
+    "sigmoid_binary_cross_entropy",
+    "sigmoid_focal_loss",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def sigmoid_binary_cross_entropy(logits: Any, labels: Any) -> Any:
     """`optax.sigmoid_binary_cross_entropy`: per element, of logits.

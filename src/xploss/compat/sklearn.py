@@ -14,6 +14,14 @@ import numpy.typing as npt
 from .. import _losses
 from .._arrays import REALS, Anchor, anchor, is_number, kind, library, same_shape
 
+__all__ = [
+    "log_loss",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def _on_host(name: str, labels: Any) -> npt.NDArray[Any]:
     if hasattr(labels, "cpu"):

@@ -9,6 +9,15 @@ from .._arrays import is_number, same_shape
 from .._losses import sigmoid_cross_entropy
 from ._shared import with_leading_axes
 
+__all__ = [
+    "sigmoid_cross_entropy_with_logits",
+    "weighted_cross_entropy_with_logits",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def _check_shapes(logits: Any, labels: Any) -> None:
     """Of arrays and numbers; what is neither is refused further on."""

@@ -17,8 +17,19 @@ from .._arrays import anchor, fits, is_narrow, is_number, library, namespace, sa
 from .._problem import problem
 from ._shared import by_formula, with_leading_axes
 
+__all__ = [
+    "BCEWithLogitsLoss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "sigmoid_focal_loss",
+]
 
-def _reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def _reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> Any:
     """The reduction that PyTorch takes from its three arguments, one of them old."""
     if size_average is not None or reduce is not None:
         summed = "sum" if size_average is False else "mean"
@@ -167,14 +178,14 @@ def binary_cross_entropy_with_logits(
     ... )
     [[4.24835426e-18 2.07944154e+00]]
     """
-    reduction = _reduction(size_average, reduce, reduction)
+    how = _reduction(size_average, reduce, reduction)
     input = _checked(input, target)
     return _losses.sigmoid_cross_entropy(
         input,
         target,
         pos_weight=_spread("pos_weight", pos_weight, input),
         weights=_spread("weight", weight, input),
-        reduction=reduction,
+        reduction=how,
     )
 
 

@@ -1,0 +1,165 @@
+"""The closed-form derivatives of a loss, as functions that are made of it."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from ._arrays import kind
+from ._losses import binary_cross_entropy, sigmoid_cross_entropy, sigmoid_focal_loss
+from ._problem import Problem, carried_out, evaluate, reduced_with_gradient
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Derived:
+    """A function that is made of a loss: it has the loss's name, and can be pickled."""
+
+    def __init__(
+        self,
+        transform: Callable[..., Any],
+        loss: Callable[..., Any],
+        pair: Callable[..., tuple[Any, Any]],
+        returns: str,
+        without: tuple[str, ...] = (),
+    ) -> None:
+        function = unwrapped(loss)[0]
+        functools.update_wrapper(self, function, updated=())
+        self._made_of, self._pair = (transform, loss), pair
+        whole = inspect.signature(loss)
+        kept = [v for k, v in whole.parameters.items() if k not in without]
+        self.__signature__ = whole.replace(parameters=kept)
+        self.__doc__ = f"{returns}\n\nThe arguments are those of:\n\n{inspect.getdoc(function)}"
+
+    def __call__(self, *args: Any, **options: Any) -> tuple[Any, Any]:
+        return self._pair(*args, **options)
+
+    def __repr__(self) -> str:
+        transform, loss = self._made_of
+        return f"{transform.__name__}({loss!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        transform, loss = self._made_of
+        return transform, (loss,)
+
+
+def unwrapped(loss: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """The function of a `functools.partial`, or of one of one, and its arguments."""
+    if not isinstance(loss, functools.partial):
+        return loss, (), {}
+    function, args, keywords = unwrapped(loss.func)
+    return function, (*args, *loss.args), keywords | loss.keywords
+
+
+def _checker(
+    loss: Any, transform: str, losses: tuple[Callable[..., Any], ...]
+) -> Callable[..., Problem]:
+    """The `checked` of one of `losses`, or of a `functools.partial` of one."""
+    function, args, keywords = unwrapped(loss)
+    if not any(function is ours for ours in losses):
+        names = " or ".join(f"`xploss.{ours.__name__}`" for ours in losses)
+        raise TypeError(
+            f"`{transform}` takes {names}, or a functools.partial of it; "
+            f"got {kind(loss)}, {loss!r:.60}"
+        )
+    checked: Callable[..., Problem] = function.__wrapped__
+    return functools.partial(checked, *args, **keywords)
+
+
+def _refuse_reduction(options: dict[str, Any]) -> None:
+    for option in ("reduction", "axis"):
+        if option in options:
+            raise TypeError(
+                f"`grad_and_hess` is per element and takes no `{option}`, got "
+                f"{options[option]!r}; a gradient scaled by 1/N would ruin Newton steps"
+            )
+
+
+def value_and_grad(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
+    """A function of the same signature that returns (value, gradient).
+
+    The gradient of that value (of its sum, where it is an array) with respect to the
+    logits or probabilities, in closed form::
+
+        dL/dx = neg * sigmoid(x) - pos * sigmoid(-x)        logits, of one exponential
+        dF/dx = alpha_t * (1 - p_t)**gamma * (dL/dx - gamma * r * L)            focal
+        dL/dp = neg / (1 - p) - pos / p                     probabilities
+
+    with ``r = (pos - neg) * p * (1 - p) / (1 - p_t)``, the rate at which
+    log(1 - p_t) falls with x; derived in `xploss/_formula.py`.
+
+    Parameters
+    ----------
+    loss : `sigmoid_cross_entropy`, `sigmoid_focal_loss`, `binary_cross_entropy`
+        Or a `functools.partial` of one; a TypeError for anything else.
+
+    Returns
+    -------
+    function
+        Its value is the loss's; its gradient has the logits' shape and dtype, and is
+        0 for what `where` leaves out and for an empty mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> value, gradient = value_and_grad(sigmoid_cross_entropy)(np.zeros(4), 1)
+    >>> print(value, gradient)
+    0.6931471805599453 [-0.125 -0.125 -0.125 -0.125]
+    """
+    losses = (sigmoid_cross_entropy, sigmoid_focal_loss, binary_cross_entropy)
+    checked = _checker(loss, "value_and_grad", losses)
+
+    def pair(*args: Any, **options: Any) -> tuple[Any, Any]:
+        p = checked(*args, **options)
+        formula = p.formulas.value_and_slope
+        results: tuple[Any, Any] = carried_out(reduced_with_gradient, p, formula)
+        return results
+
+    returns = "(value, gradient of that value by the first argument), in closed form."
+    return Derived(value_and_grad, loss, pair, returns)
+
+
+def grad_and_hess(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
+    """A function of the same signature that returns (gradient, Hessian) per element.
+
+    The first and second derivative of weight times loss by its own logit, never
+    scaled by 1/N, as Newton's method and gradient boosting need them::
+
+        dL/dx   = neg * sigmoid(x) - pos * sigmoid(-x)
+        d2L/dx2 = (pos + neg) * sigmoid(x) * sigmoid(-x)
+
+    and of the focal loss as derived in `xploss/_formula.py`.
+
+    Parameters
+    ----------
+    loss : `sigmoid_cross_entropy` or `sigmoid_focal_loss`
+        Or a `functools.partial` of one; a TypeError for anything else, and for the
+        options `axis` and `reduction`.
+
+    Returns
+    -------
+    function
+        Both results have the logits' shape and dtype; 0 for what `where` leaves out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gradient, hessian = grad_and_hess(sigmoid_cross_entropy)(np.array([0., 40.]), 1)
+    >>> print(gradient, hessian)
+    [-5.00000000e-01 -4.24835426e-18] [2.50000000e-01 4.24835426e-18]
+    """
+    checked = _checker(
+        loss, "grad_and_hess", (sigmoid_cross_entropy, sigmoid_focal_loss)
+    )
+    _refuse_reduction(unwrapped(loss)[2])
+
+    def pair(*args: Any, **options: Any) -> tuple[Any, Any]:
+        _refuse_reduction(options)
+        p = checked(*args, reduction="none", **options)
+        formula = p.formulas.slope_and_curvature
+        slopes, curvatures = carried_out(evaluate, p, formula, 2)
+        return slopes, curvatures
+
+    returns = "(gradient, Hessian) by the first argument, per element, in closed form."
+    return Derived(grad_and_hess, loss, pair, returns, without=("reduction", "axis"))
