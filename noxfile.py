@@ -137,7 +137,9 @@ def examples(session: nox.Session) -> None:
     session.run("pytest", "--backend=numpy", *names)
     session.run("pytest", "--backend=numpy", "tests/errors", *session.posargs)
     # Without the settings for our own sources, which skip the libraries.
-    session.run("mypy", "--config-file=", "--strict", "tests/typed_user.py")
+    users = ("tests/typed_user.py", "tests/wrongly_typed_user.py")
+    session.run("mypy", "--config-file=", "--strict", *users)
+    session.run("basedpyright")
 
 
 @nox.session(tags=["all"])

@@ -1,10 +1,8 @@
-"""A user's file, for `mypy --strict` beside the libraries: `nox -s examples`.
+"""A user's file, for two type checkers beside the libraries: `nox -s examples`.
 
-It is not run.  Each line that has to be refused says so: an ignore without an error is
-one itself.
+It is not run.  What they have to refuse is in `wrongly_typed_user.py`.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, assert_type
 
@@ -35,8 +33,10 @@ def torch_step(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> floa
     loss: torch.Tensor = xploss.sigmoid_focal_loss(
         model(x), y, gamma=1.5, alpha=0.25, axis=(0, 1)
     )
-    loss.backward()  # type: ignore[no-untyped-call]
-    return float(loss + like_torch.BCEWithLogitsLoss(reduction="sum")(model(x), y))
+    (slope,) = torch.autograd.grad(loss, x)
+    return float(
+        slope.sum() + loss + like_torch.BCEWithLogitsLoss(reduction="sum")(model(x), y)
+    )
 
 
 def jax_gradient(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -47,10 +47,18 @@ def jax_gradient(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def closed_forms(probs: npt.NDArray[np.float32]) -> None:
-    value, gradient = xploss.value_and_grad(xploss.binary_cross_entropy)(probs, 1)
-    print(xploss.__version__.upper(), value, gradient)
+    pair = xploss.value_and_grad(xploss.binary_cross_entropy)(probs, 1, eps=1e-7)
+    assert_type(pair, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]])
+    print(xploss.__version__.upper())
+
+
+def transforms(logits: torch.Tensor, labels: torch.Tensor, gamma: torch.Tensor) -> None:
     derivatives = xploss.grad_and_hess(xploss.sigmoid_focal_loss)
-    assert_type(derivatives, Callable[..., tuple[Any, Any]])
+    both = derivatives(logits, labels, gamma=gamma, label_smoothing=torch.tensor(0.1))
+    assert_type(both, tuple[torch.Tensor, torch.Tensor])
+    weighted = partial(xploss.sigmoid_cross_entropy, pos_weight=3.0)
+    value, gradient = xploss.value_and_grad(weighted)(logits, 1, reduction="sum")
+    print(value, gradient, xploss.sigmoid(logits).requires_grad)
 
 
 def other_spellings(y: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> None:
@@ -59,17 +67,3 @@ def other_spellings(y: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> N
     sklearn.log_loss(["ham", "spam"], [0.1, 0.9])
     objective = objectives.xgboost(pos_weight=3.0, hessian_floor=1e-6)
     assert_type(objective(y, p), tuple[Any, Any])
-
-
-def wrong(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> None:
-    xploss.sigmoid_cross_entropy(x)  # type: ignore[call-arg]
-    xploss.sigmoid_cross_entropy(x, y, 3.0)  # type: ignore[call-arg]
-    xploss.sigmoid_cross_entropy(x, y, label_smothing=0.1)  # type: ignore[call-arg]
-    xploss.sigmoid_cross_entropy(x, y, label_smoothing="0.1")  # type: ignore[arg-type]
-    xploss.binary_cross_entropy(x, y, axis=1.0)  # type: ignore[arg-type]
-    xploss.sigmoid_focal_loss(x, y, reduction=None)  # type: ignore[arg-type]
-    xploss.value_and_grad("sigmoid_cross_entropy")  # type: ignore[arg-type]
-    xploss.check_labels(y, x)  # type: ignore[call-arg]
-    objectives.lightgbm(hessian_floor="small")  # type: ignore[arg-type]
-    xploss.sigmiod(x)  # type: ignore[attr-defined]
-    like_torch.BCELoss()  # type: ignore[attr-defined]

@@ -30,7 +30,9 @@ class Derived:
         whole = inspect.signature(loss)
         kept = [v for k, v in whole.parameters.items() if k not in without]
         self.__signature__ = whole.replace(parameters=kept)
-        self.__doc__ = f"{returns}\n\nThe arguments are those of:\n\n{inspect.getdoc(function)}"
+        self.__doc__ = (
+            f"{returns}\n\nThe arguments are those of:\n\n{inspect.getdoc(function)}"
+        )
 
     def __call__(self, *args: Any, **options: Any) -> tuple[Any, Any]:
         return self._pair(*args, **options)
