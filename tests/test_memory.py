@@ -55,3 +55,32 @@ def test_reduced_makes_no_array(name, dtype):
 def test_per_element_makes_its_results(name, dtype):
     function, results = PER_ELEMENT[name]
     assert extra(function, dtype, results) <= 2.0
+
+
+# Of a sum along an axis: how many times the result's own memory its total takes besides.
+# It is the result where each of its elements is of one block, and else is kept wider.
+TOTALS = {
+    "rows, whole in a block": ((200_000, 10), 1, 0),
+    "axes, whole in a block": ((2_000, 10, 100), (1,), 0),
+    "columns of blocks": ((10, 200_000), 0, 2),
+    "few columns": ((200_000, 10), 0, 0),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("name", TOTALS)
+def test_a_total_takes_little_beside_its_result(name, reduction, dtype):
+    shape, axis, beside = TOTALS[name]
+    first = np.random.default_rng(6).uniform(0.01, 0.99, shape).astype(dtype)
+    function = partial(cross_entropy, axis=axis, reduction=reduction)
+    result = function(first, first)
+    taken = peak(function, first, first) * first.nbytes - result.nbytes
+    assert taken <= beside * result.nbytes + 1.5 * 2**20
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_hard_probabilities_make_no_array(dtype):
+    labels = np.random.default_rng(7).integers(0, 2, (1000, 4000)).astype(dtype)
+    beyond = peak(xploss.binary_cross_entropy, labels, labels) * labels.nbytes
+    assert beyond <= 2.0 * 2**20

@@ -155,6 +155,22 @@ def test_labels_of_another_dtype(backend, loss):
     check(backend, widest, loss, labels=narrowest)
 
 
+@pytest.mark.parametrize("name", ["labels", "weights", "pos_weight"])
+def test_what_is_wider_is_rounded(backend, name):
+    """Of float64 beside logits of float32: as the docstring says."""
+    if "float64" not in backend.dtypes:
+        return
+    near, rounded = np.full((2, 3), 1.0 - 2.0**-30), np.ones((2, 3))
+    results = []
+    for values in (near, rounded):
+        given = {"labels": backend.array(LABELS, "float32")}
+        given[name] = backend.array(values, "float64")
+        call = partial(xploss.sigmoid_cross_entropy, reduction="none")
+        first = backend.array(LOGITS, "float32")
+        results.append(backend.numpy(backend.call(call, first, **given)))
+    np.testing.assert_array_equal(*results)
+
+
 # ---- weights -----------------------------------------------------------------------
 
 

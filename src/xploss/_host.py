@@ -77,11 +77,15 @@ def _probability_value(
     probs: Array, labels: Array, value: Array, e: Array, d: Array
 ) -> None:
     """-(y * log(p) + (1 - y) * log1p(-p))."""
-    np.negative(probs, out=e)
+    hit = miss = probs
+    if not (probs.min() > 0.0 and probs.max() < 1.0):  # log(0), times 0 too, is slow
+        hit = probs + ((probs == 0.0) & (labels == 0.0))
+        miss = probs - ((probs == 1.0) & (labels == 1.0))
+    np.negative(miss, out=e)
     np.log1p(e, out=e)
     np.subtract(1.0, labels, out=d)
     e *= d
-    np.log(probs, out=d)
+    np.log(hit, out=d)
     d *= labels
     np.add(d, e, out=value)
     np.subtract(0.0, value, out=value)
@@ -172,11 +176,12 @@ def evaluate(xp: Any, e: Evaluation) -> tuple[Any, ...]:
         made, total = in_order(xp, e, invalid)
         if not e.summed:
             return tuple(made)
-        total = total if e.n is None else total / e.n
         if e.axis is None:
-            return e.dtypes[0](total), *made
+            return e.dtypes[0](total if e.n is None else total / e.n), *made
+        if e.n is not None:
+            total /= e.n
         total = total if e.keepdims else total.squeeze(e.axis)
-        return total.astype(e.dtypes[0])[()], *made
+        return total.astype(e.dtypes[0], copy=False)[()], *made
 
 
 def _in_memory_order(
@@ -217,7 +222,7 @@ def _by_blocks(
     made = [np.empty(shape, dtype) for dtype in e.dtypes[e.summed :]]
     # What has to be rounded is not written to its place at once.
     direct = [array.dtype == computing for array in made]
-    total: Any = np.zeros(_kept(shape, e.axis), np.longdouble)
+    total: Any = np.zeros(_kept(shape, e.axis), _accumulator(e, computing, most))
     arguments = list(e.arguments)
     buffers: list[Array] = []
     for slices in _slices(shape, most):
@@ -238,6 +243,20 @@ def _by_blocks(
             part = total if e.axis is None else _block(total, slices)
             np.add(part, _sum(xp, e, space[0]), out=part)
     return made, total
+
+
+def _accumulator(e: Evaluation, computing: Any, most: int) -> Any:
+    """The dtype of the total: as wide as it has to be, since it may have many elements.
+
+    Along axes that are not cut each is of one block.
+    """
+    shape = e.arguments[0].shape
+    if e.axis is None:
+        return np.longdouble
+    whole = next(k for k in range(len(shape) + 1) if math.prod(shape[k:]) <= most)
+    if min(e.axis) >= whole:
+        return computing
+    return np.float64 if computing == np.float32 else np.longdouble
 
 
 def _buffers(e: Evaluation, shape: tuple[int, ...], dtype: Any) -> list[Array]:

@@ -99,7 +99,8 @@ def sigmoid_cross_entropy(
         Any array of NumPy, PyTorch, JAX, CuPy, Dask or an array-API library.
     labels : array of the logits' shape, boolean, integer or floating, or a number
         The probability of the positive class, 0 to 1 (not checked here, since that
-        would wait for the device; see `check_labels`).
+        would wait for the device; see `check_labels`).  Labels and options of a wider
+        dtype are rounded to the logits', to float32 beside 16 bits.
     pos_weight : number, array (C,) for C classes on the last axis, or array that fits
         "Fits" means: of the logits' rank, each size 1 or that of the logits.  A 0-d
         array counts as a number, here and everywhere.  At least 0.
