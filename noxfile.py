@@ -161,6 +161,13 @@ def tensorflow(session: nox.Session) -> None:
 
 
 @nox.session(tags=["all"])
+def onnx(session: nox.Session) -> None:
+    """Every public function exported by PyTorch, and run by onnxruntime."""
+    install(session, "test", "onnx")
+    session.run("pytest", "tests/exported", *session.posargs)
+
+
+@nox.session(tags=["all"])
 def integrations(session: nox.Session) -> None:
     """Real training: PyTorch, Flax, Keras, scikit-learn, XGBoost, LightGBM."""
     install(session, "test", "integrations")

@@ -57,7 +57,7 @@ def test_per_element_makes_its_results(name, dtype):
     assert extra(function, dtype, results) <= 2.0
 
 
-# Of a sum along an axis: how many times the result's own memory its total takes besides.
+# Of a sum along an axis: how many times its result's memory the total takes besides.
 # It is the result where each of its elements is of one block, and else is kept wider.
 TOTALS = {
     "rows, whole in a block": ((200_000, 10), 1, 0),
