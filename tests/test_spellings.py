@@ -561,7 +561,7 @@ def test_sklearn_lists_and_labels():
             [0, 1],
             [0.1, 0.2],
             {"labels": [[0, 1]]},
-            NotImplementedError,
+            ValueError,
             "`labels` must",
         ),
         ([0, 1], [0.1, 0.2], {"sample_weight": [0, 0]}, ValueError, "0 throughout"),
@@ -573,7 +573,13 @@ def test_sklearn_lists_and_labels():
         ([0, 1], [0.1, 1.2], {}, ValueError, r"`y_proba` must be in \[0, 1\]"),
         ([0, 1], [0.1, np.nan], {}, ValueError, "and not NaN"),
         ([0, 1], np.ones((2, 1, 1)), {}, ValueError, "1 or 2 axes"),
-        ([0, 1], np.array([0, 1]), {}, TypeError, "`y_proba` must be float16"),
+        (
+            [0, 1],
+            np.array([0, 1j]),
+            {},
+            TypeError,
+            "`y_proba` must be boolean, integer",
+        ),
         ([0, 1], ["0.1", "0.2"], {}, TypeError, "`y_proba` must be .* got <U3"),
         (
             [0, 1],
@@ -604,7 +610,7 @@ SHAPED = {
     "keras": (lambda a, b: keras.BinaryCrossentropy()(b, a), ()),
     "keras focal": (lambda a, b: keras.BinaryFocalCrossentropy()(b, a), ()),
     "keras function": (lambda a, b: keras.binary_focal_crossentropy(b, a), (2,)),
-    "sklearn": (lambda a, _: sklearn.log_loss([0, 1], a[:, :2]), ()),
+    "sklearn": (lambda a, _: sklearn.log_loss([0, 1], a[:, 0]), ()),
 }  # fmt: skip
 
 

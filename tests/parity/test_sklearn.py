@@ -1,7 +1,11 @@
 """scikit-learn's log loss and ours by its name."""
 
+import warnings
+
 import numpy as np
+import pandas
 import pytest
+import scipy.sparse
 import sklearn
 import sklearn.metrics
 from hypothesis import given, settings
@@ -22,6 +26,9 @@ from parity.harness import (
     reduced,
 )
 from parity.page import check_page
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
 
 from xploss.compat import sklearn as ours
 
@@ -129,6 +136,145 @@ BAD = {
 @pytest.mark.parametrize("bad", BAD.values(), ids=list(BAD))
 def test_errors(bad):
     raise_alike(lambda: bad(sklearn.metrics.log_loss), lambda: bad(ours.log_loss))
+
+
+# ---- what is handed over, and what is refused ----------------------------------------
+
+WORDS, CLASSES = ["ham", "spam", "spam", "ham"], np.array([0, 1, 1, 0])
+EPS = np.finfo("float64").eps
+TABLE = np.array([[0.1, 0.9], [0.9, 0.1], [0.8, 0.2], [0.35, 0.65]])
+COLUMN, WEIGHTS = TABLE[:, 1], np.array([1.0, 2.0, 3.0, 4.0])
+INDEX = [10, 3, 7, 2]  # which counts for nothing
+
+
+def series(values, dtype=None):
+    return pandas.Series(values, index=INDEX, dtype=dtype)
+
+
+TAKEN = {
+    "Series of strings": lambda f: f(series(WORDS), TABLE),
+    "Series of classes": lambda f: f(series(CLASSES), series(COLUMN)),
+    "Series of categories": lambda f: f(series(WORDS, "category"), TABLE),
+    "Series of string": lambda f: f(series(WORDS, "string"), TABLE),
+    "Series of Int64": lambda f: f(series(CLASSES, "Int64"), TABLE),
+    "Series of boolean": lambda f: f(series(CLASSES > 0, "boolean"), TABLE),
+    "Series of objects": lambda f: f(series(WORDS, object), TABLE),
+    "DataFrame": lambda f: f(WORDS, pandas.DataFrame(TABLE, index=INDEX)),
+    "DataFrame of one column": lambda f: f(pandas.DataFrame({"y": CLASSES}), TABLE),
+    "Series of Float64": lambda f: f(CLASSES, series(COLUMN, "Float64")),
+    "Series of weights": lambda f: f(WORDS, TABLE, sample_weight=series(WEIGHTS)),
+    "weights of Float64": lambda f: f(
+        WORDS, TABLE, sample_weight=series(WEIGHTS, "Float64")
+    ),
+    "weights of integers": lambda f: f(WORDS, TABLE, sample_weight=[1, 2, 3, 4]),
+    "weights of booleans": lambda f: f(WORDS, TABLE, sample_weight=CLASSES > 0),
+    "weights of objects": lambda f: f(
+        WORDS, TABLE, sample_weight=WEIGHTS.astype(object)
+    ),
+    "negative weights": lambda f: f(WORDS, TABLE, sample_weight=[1, -1, 1, 1]),
+    "integers": lambda f: f(CLASSES, np.array([0, 1, 0, 0])),
+    "a table of integers": lambda f: f(CLASSES, np.eye(2, dtype=int)[CLASSES]),
+    "booleans": lambda f: f(CLASSES, CLASSES > 0),
+    "objects": lambda f: f(CLASSES, COLUMN.astype(object)),
+    "a tuple": lambda f: f(tuple(WORDS), tuple(COLUMN)),
+    "a column": lambda f: f(CLASSES[:, None], COLUMN[:, None]),
+    "labels": lambda f: f(WORDS, TABLE, labels=pandas.Series(["ham", "spam"])),
+    "-1 and 1": lambda f: f([-1, 1, 1, -1], COLUMN),
+    "rows that do not sum to 1": lambda f: f(CLASSES, TABLE * 0.875),
+}
+
+
+@pytest.mark.parametrize("taken", TAKEN.values(), ids=list(TAKEN))
+def test_taken(taken):
+    """With the same warnings, which are of what is suspicious."""
+    results, warned = [], []
+    for function in (sklearn.metrics.log_loss, ours.log_loss):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            results.append(taken(function))
+        warned.append([w.category for w in caught])
+    assert isinstance(results[1], float)
+    np.testing.assert_allclose(*results, rtol=8 * EPS)
+    assert warned[0] == warned[1]
+
+
+def refused(**options):
+    return lambda f: f(WORDS, TABLE, **options)
+
+
+REFUSED = {
+    "repeated labels": refused(labels=["ham", "spam", "spam"]),
+    "labels of two axes": refused(labels=[["ham", "spam"]]),
+    "no labels": refused(labels=[]),
+    "NaN weight": refused(sample_weight=[1.0, np.nan, 1.0, 1.0]),
+    "NaN in a Series": refused(sample_weight=series([1.0, np.nan, 1.0, 1.0])),
+    "infinite weight": refused(sample_weight=[1.0, np.inf, 1.0, 1.0]),
+    "weights of sum 0": refused(sample_weight=[1.0, -1.0, 1.0, -1.0]),
+    "weights of 0": refused(sample_weight=[0.0] * 4, normalize=False),
+    "a column of weights": refused(sample_weight=WEIGHTS[:, None]),
+    "too few weights": refused(sample_weight=series(WEIGHTS)[:3]),
+    "normalize by a word": refused(normalize="no"),
+    "a missing label": lambda f: f([0, None, 1, 0], COLUMN),
+    "a NaN label": lambda f: f([0.0, np.nan, 1.0, 0.0], COLUMN),
+    "numbers and strings": lambda f: f([0, "1", 1, 0], COLUMN),
+    "bytes": lambda f: f([b"a", b"b", b"b", b"a"], COLUMN),
+    "a number": lambda f: f(1, COLUMN),
+    "no samples": lambda f: f([], []),
+    "three classes": lambda f: f([0, 1, 2, 0], COLUMN),
+    "three axes": lambda f: f(CLASSES, TABLE[None]),
+    "no columns": lambda f: f(CLASSES, TABLE[:, :0]),
+    "an infinite probability": lambda f: f(CLASSES, [0.1, np.inf, 0.2, 0.3]),
+    "a matrix": lambda f: f(CLASSES, np.asmatrix(TABLE)),
+    "a sparse matrix": lambda f: f(CLASSES, scipy.sparse.csr_matrix(TABLE)),
+    "sparse labels": lambda f: f(scipy.sparse.csr_matrix(CLASSES[:, None]), COLUMN),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # theirs casts NaN first
+@pytest.mark.parametrize("bad", REFUSED.values(), ids=list(REFUSED))
+def test_refused(bad):
+    raise_alike(lambda: bad(sklearn.metrics.log_loss), lambda: bad(ours.log_loss))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sample_weight": [1.0, np.nan, 1.0, 1.0]}, "`sample_weight` must be finite"),
+        ({"sample_weight": WEIGHTS + 0j}, "`sample_weight` must be boolean, integer"),
+        ({"sample_weight": np.ma.masked_array(WEIGHTS)}, "`sample_weight` is a numpy"),
+        ({"labels": ["ham", "ham"]}, "`labels` must differ"),
+    ],
+)
+def test_errors_name_the_argument_as_it_is_written(options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        ours.log_loss(WORDS, TABLE, **options)
+
+
+def test_a_mask_is_not_lost():
+    for y, p in ((np.ma.masked_array(CLASSES), COLUMN), (CLASSES, np.ma.array(COLUMN))):
+        with pytest.raises(TypeError, match=r"`y_(true|proba)` is a numpy\.ma"):
+            ours.log_loss(y, p)
+
+
+def test_a_scorer_of_tables():
+    """Labels, weights and measurements in pandas', through a scorer and a search."""
+    measurements, labels = load_breast_cancer(return_X_y=True, as_frame=True)
+    measurements = (measurements - measurements.mean()) / measurements.std()
+    scores = []
+    for function in (sklearn.metrics.log_loss, ours.log_loss):
+        scorer = sklearn.metrics.make_scorer(
+            function, response_method="predict_proba", greater_is_better=False
+        )
+        model = LogisticRegression().fit(measurements, labels)
+        weights = pandas.Series(np.linspace(0.5, 2.0, len(labels)))
+        scores.append(
+            [
+                scorer(model, measurements, labels, sample_weight=weights),
+                scorer(model, measurements, labels.to_frame()),
+                *cross_val_score(model, measurements, labels, scoring=scorer, cv=3),
+            ]
+        )
+    np.testing.assert_allclose(*scores, rtol=64 * EPS)
 
 
 def test_deviations(request):

@@ -12,7 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _losses
-from .._arrays import REALS, Anchor, anchor, is_number, kind, library, same_shape
+from .._arrays import (
+    BOOLEANS,
+    FLOATS,
+    REALS,
+    Anchor,
+    anchor,
+    dtype_name,
+    is_number,
+    kind,
+    library,
+    namespace,
+    same_shape,
+)
+from ._shared import in_callers_words, listed
 
 __all__ = [
     "log_loss",
@@ -28,17 +41,40 @@ def _on_host(name: str, labels: Any) -> npt.NDArray[Any]:
         labels = labels.cpu()  # PyTorch
     elif kind(labels).startswith("cupy"):
         labels = labels.get()
-    array = np.asarray(labels)
-    if array.ndim != 1:
+    if isinstance(labels, np.ma.MaskedArray) or hasattr(labels, "tocsr"):
+        namespace(name, labels)  # says what to pass instead
+    # NumPy would make strings of numbers beside strings.
+    array = np.asarray(labels, object if isinstance(labels, list | tuple) else None)
+    if array.ndim == 2 and array.shape[1] == 1:  # a column, as of a table
+        array = array[:, 0]
+    if array.ndim > 1 and name == "y_true":
         raise NotImplementedError(
             f"`{name}` must have one axis, a class a sample; got shape {array.shape}"
         )
+    if array.ndim != 1:
+        raise ValueError(f"`{name}` must have one axis; got shape {array.shape}")
+    if array.dtype.kind == "O":
+        array = _of_one_kind(name, array.tolist())
+    if array.dtype.kind == "S":
+        raise TypeError(f"`{name}` must be numbers or strings; got bytes")
     return array
+
+
+def _of_one_kind(name: str, labels: list[Any]) -> npt.NDArray[Any]:
+    texts = sum(isinstance(label, str | bytes) for label in labels)
+    numbers = sum(map(is_number, labels))
+    if len(labels) not in (texts, numbers):
+        raise ValueError(
+            f"`{name}` must be all numbers or all strings; got {labels!r:.60}"
+        )
+    return np.asarray(labels)
 
 
 def _sorted(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The classes, in the order that scikit-learn's `LabelBinarizer` has."""
     classes = np.unique(labels)
+    if len(classes) < len(labels):
+        raise ValueError(f"`labels` must differ; got {labels.tolist()}")
     if not np.array_equal(labels, classes):
         warnings.warn(
             f"Labels passed were {labels.tolist()}, but they count in sorted order, "
@@ -93,22 +129,26 @@ def _beside(first: Anchor, values: Any, dtype: Any) -> Any:
 
 
 def _numbers(name: str, values: Any) -> Any:
-    """A list as an array, which it has to be; text is no number."""
-    if not isinstance(values, list | tuple):
-        return values
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise ValueError(
-            f"`{name}` must have rows of one length; got {values!r:.40}"
-        ) from None
-    return anchor(name, array, REALS).array.astype(float)
+    """What is no array as one; objects that are numbers are those."""
+    values = listed(name, values)
+    is_array = isinstance(values, np.ndarray)
+    if is_array and values.dtype.kind == "O" and all(map(is_number, values.flat)):
+        return values.astype(float)
+    return values
+
+
+def _floating(first: Anchor) -> Anchor:
+    """Probabilities that are integers, or booleans, in the library's own float."""
+    if dtype_name(first.array) in FLOATS:
+        return first
+    defaults = first.xp.__array_namespace_info__().default_dtypes(device=first.device)
+    dtype = defaults["real floating"]
+    return first._replace(array=first.xp.astype(first.array, dtype))
 
 
 def _checked(y_proba: Any) -> Anchor:
     """Probabilities (n,) or (n, columns), in [0, 1] where looking does not wait."""
-    y_proba = _numbers("y_proba", y_proba)
-    first = anchor("y_proba", y_proba)
+    first = _floating(anchor("y_proba", _numbers("y_proba", y_proba), REALS))
     if len(first.shape) not in (1, 2):
         raise ValueError(f"`y_proba` must have 1 or 2 axes; got shape {first.shape}")
     if first.shape[0] != first.shape[0]:
@@ -117,7 +157,7 @@ def _checked(y_proba: Any) -> Anchor:
             "`.compute_chunk_sizes()`"
         )
     if library(first.xp) == "numpy":
-        _check_range(y_proba)
+        _check_range(first.array)
     return first
 
 
@@ -128,6 +168,29 @@ def _check_range(y_proba: npt.NDArray[Any]) -> None:
             f"`y_proba` must be in [0, 1], and not NaN; got {wrong.size} outside, the "
             f"first {wrong[0]}"
         )
+    near = math.sqrt(np.finfo(y_proba.dtype).eps)  # as scikit-learn has it
+    if y_proba.ndim == 2 and y_proba.shape[1] > 1:
+        sums = y_proba.sum(axis=1, dtype=np.float64)
+        if not np.allclose(sums, 1.0, rtol=near, atol=0.0):
+            warnings.warn(
+                "The rows of `y_proba` do not sum to one; probabilities should.",
+                stacklevel=4,
+            )
+
+
+def _checked_weights(first: Anchor, weights: Any, normalize: bool) -> Any:
+    """Where they lie on the host they are looked at, and go to the probabilities."""
+    weights = _numbers("sample_weight", weights)
+    if not isinstance(weights, np.ndarray):
+        return weights
+    weights = anchor("sample_weight", weights, REALS).array
+    if not np.all(np.isfinite(weights)):
+        raise ValueError("`sample_weight` must be finite; got NaN or infinity in it")
+    if not np.any(weights):
+        raise ValueError("`sample_weight` must not be 0 throughout")
+    if normalize and np.sum(weights) == 0:
+        raise ZeroDivisionError("`sample_weight` sums to 0, which normalises nothing")
+    return _beside(first, weights, first.array.dtype)
 
 
 def _check_lengths(first: Anchor, labels: Any, weights: Any) -> None:
@@ -141,6 +204,11 @@ def _check_lengths(first: Anchor, labels: Any, weights: Any) -> None:
             )
 
 
+_loss = in_callers_words(probs="y_proba", labels="y_true", weights="sample_weight")(
+    _losses.binary_cross_entropy
+)
+
+
 def log_loss(
     y_true: Any,
     y_proba: Any,
@@ -152,21 +220,22 @@ def log_loss(
     """`sklearn.metrics.log_loss` of two classes.
 
     Probabilities are clipped to [eps, 1 - eps] for the eps of their dtype, as there.
-    Not looked at: whether two columns sum to one; and, but for NumPy, whether
-    probabilities are in [0, 1], since it would wait for the device: the loss is NaN.
+    But for NumPy it is not looked whether probabilities are in [0, 1], since it would
+    wait for the device: the loss is NaN; nor whether two columns sum to one, of which
+    NumPy's warn.
 
     Parameters
     ----------
-    y_true : list or array (n,), of numbers or strings
+    y_true : list, array, Series (n,), or one column, of numbers or strings
         Host data: it is looked at, wherever it is.  The second class of the two, in
         sorted order, is the positive one.
-    y_proba : array (n,), (n, 1) or (n, 2) of float16, bfloat16, float32 or float64
-        The positive class's probabilities, or both classes' in sorted order; a list is
-        taken for a NumPy array.
+    y_proba : list, array, Series or DataFrame (n,), (n, 1) or (n, 2)
+        The positive class's probabilities, or both classes' in sorted order.  Integers
+        are made the library's own float; a list and pandas' are taken for NumPy's.
     normalize : bool
         sum(w*l) / sum(w), or else sum(w*l).
-    sample_weight : list or array (n,), optional
-    labels : list or array of the two classes, optional
+    sample_weight : list, array or Series (n,), optional
+    labels : list, array or Series of the two classes, optional
         By default those in `y_true`.
 
     Returns
@@ -177,13 +246,16 @@ def log_loss(
     Raises
     ------
     ValueError
-        One class only, unknown or soft labels, different lengths, another number of
-        classes than `y_proba` has, a `y_proba` of other axes or, of NumPy, outside
-        [0, 1], weights of the host that are all 0.
+        One class only, unknown, mixed or soft labels, `labels` that repeat, different
+        lengths, another number of classes than `y_proba` has, a `y_proba` of other axes
+        or, of NumPy, outside [0, 1], weights of the host that are NaN, infinite or 0
+        throughout.
+    ZeroDivisionError
+        Weights of the host whose sum is 0.
     NotImplementedError
-        More than two classes; a `y_true` or `labels` of other than one axis.
+        More than two classes; a `y_true` of several columns.
     TypeError
-        A wrong kind or dtype of `y_proba`.
+        A wrong kind or dtype.
 
     Examples
     --------
@@ -192,22 +264,20 @@ def log_loss(
     >>> print(log_loss(["spam", "ham", "ham", "spam"], y_proba))
     0.21616187468057912
     """
+    if not isinstance(normalize, BOOLEANS):
+        raise TypeError(f"`normalize` must be a boolean; got {normalize!r:.40}")
     first = _checked(y_proba)
     xp, probs = first.xp, first.array
     columns = 1 if probs.ndim == 1 else probs.shape[1]
     classes = 2 if columns == 1 else columns
     positive = _beside(first, _is_positive(y_true, labels, classes), xp.bool)
-    sample_weight = _numbers("sample_weight", sample_weight)
-    if isinstance(sample_weight, np.ndarray):
-        if not np.any(sample_weight):
-            raise ValueError("`sample_weight` must not be 0 throughout")
-        sample_weight = _beside(first, sample_weight, probs.dtype)
+    sample_weight = _checked_weights(first, sample_weight, bool(normalize))
     _check_lengths(first, positive, sample_weight)
     if columns == 2:
         probs, positive = xp.where(positive, probs[:, 1], probs[:, 0]), 1.0
     elif probs.ndim == 2:
         probs = probs[:, 0]
-    loss = _losses.binary_cross_entropy(
+    loss = _loss(
         xp.where((probs < 0.0) | (probs > 1.0), math.nan, probs),
         positive,
         eps=float(xp.finfo(probs.dtype).eps),
