@@ -1,21 +1,25 @@
-"""Gradient-boosting objectives: what XGBoost and LightGBM ask of a loss of logits.
+"""Gradient-boosting objectives: what XGBoost, LightGBM and CatBoost ask of a loss.
 
-Neither library is needed, and neither is loaded.  What is returned can be pickled and
-copied, as their estimators, `sklearn.base.clone` and their workers on Dask do.
+None of these libraries is needed, and none is loaded.  What is returned can be pickled
+and copied, as their estimators, `sklearn.base.clone` and their workers on Dask do.
 """
 
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from ._arrays import Anchor, anchor, kind, library, namespace
+import numpy as np
+
+from ._arrays import Anchor, anchor, finite, kind, library, namespace
 from ._derivatives import grad_and_hess, unwrapped
+from ._labels import check_labels
 from ._losses import sigmoid_cross_entropy, sigmoid_focal_loss
 from ._plain import quietly
 from ._problem import check_least, check_number
+from .compat._shared import listed
 
-__all__ = ["lightgbm", "xgboost"]
+__all__ = ["catboost", "lightgbm", "xgboost"]
 
 
 def __dir__() -> list[str]:
@@ -28,30 +32,40 @@ CONVEX_FLOOR = 1e-16  # what XGBoost's own binary:logistic has
 FOCAL_FLOOR = 0.05
 
 Objective = Callable[..., tuple[Any, Any]]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 # ---- one round -----------------------------------------------------------------------
 
 
 def _derivatives(
-    loss: Callable[..., Any], floor: float, margins: Any, labels: Any, weights: Any
+    loss: Callable[..., Any],
+    floor: float,
+    margins: Any,
+    labels: Any,
+    weights: Any,
+    dtype: Any = np.float32,
 ) -> tuple[Any, Any]:
     """(gradient, Hessian): computed in float64, weighed, rounded to float32."""
     first = _checked_margins(margins)
+    _check_labels(labels)
     xp, weights, labels = first.xp, first.weights(weights), first.labels(labels)
     gradient, hessian = grad_and_hess(loss)(xp.astype(margins, xp.float64), labels)
-    pair: tuple[Any, Any] = quietly(xp, _rounded, xp, gradient, hessian, weights, floor)
+    pair: tuple[Any, Any] = quietly(
+        xp, _rounded, xp, gradient, hessian, weights, floor, dtype
+    )
     return pair
 
 
 def _rounded(
-    xp: Any, gradient: Any, hessian: Any, weights: Any, floor: float
+    xp: Any, gradient: Any, hessian: Any, weights: Any, floor: float, dtype: Any
 ) -> tuple[Any, Any]:
     # A sample of weight 0 counts for nothing, so the floor is that of weight 1.
     hessian = xp.where(hessian < floor, floor, hessian)
     if weights is not None:
         gradient, hessian = gradient * weights, hessian * weights
-    return xp.astype(gradient, xp.float32), xp.astype(hessian, xp.float32)
+    return gradient.astype(dtype, copy=False), hessian.astype(dtype, copy=False)
 
 
 def _checked_margins(margins: Any) -> Anchor:
@@ -64,23 +78,42 @@ def _checked_margins(margins: Any) -> Anchor:
     return first
 
 
+def _check_labels(labels: Any) -> None:
+    """Every round, of which it is a hundredth: labels of -1 would train to nonsense."""
+    try:
+        check_labels(labels)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; an objective is of two classes, 0 and 1, or of the probability "
+            f"of 1: of labels -1 and 1 pass `(labels + 1) / 2`"
+        ) from None
+
+
 def _unpacked(first: Any, second: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
     """Margins, labels and weights, of a library's own call or of its estimators'."""
     if not hasattr(second, "get_label"):
-        return second, first, sample_weight
-    weights = second.get_weight()
+        return _together(second, first, sample_weight)
+    weights = listed("weight", second.get_weight())
     weights = None if weights is None or not weights.size else weights
     return _together(first, second.get_label(), weights)
 
 
 def _together(margins: Any, *others: Any) -> tuple[Any, ...]:
     """On the device, if one is: XGBoost may hold some here and some there."""
-    arrays = (margins, *others)
+    names = ("margins", "labels", "weights")
+    arrays = tuple(map(_one_column, names, (margins, *others)))
     spaces = [namespace("margins", array) for array in arrays if array is not None]
     cupy = next((xp for xp in spaces if library(xp) == "cupy"), None)
     if cupy is None:
         return arrays
     return tuple(None if array is None else cupy.asarray(array) for array in arrays)
+
+
+def _one_column(name: str, values: Any) -> Any:
+    """An array of what a data set keeps as it was given, a table of one column too."""
+    table = hasattr(values, "columns")
+    values = listed(name, values)
+    return values[:, 0] if table and values.shape[1:] == (1,) else values
 
 
 def _as_columns(array: Any) -> Any:
@@ -105,6 +138,34 @@ def _lightgbm(
     return _derivatives(loss, floor, *_unpacked(y_true, y_pred, weight))
 
 
+class _CatBoost:
+    """What CatBoost asks of an objective, as an object."""
+
+    # CatBoost would have numba compile the method, and warn that there is none, or that
+    # it cannot: https://catboost.ai/docs/en/concepts/python-usages-examples
+    no_jit = True
+
+    def __init__(self, loss: Callable[..., Any], floor: float) -> None:
+        self.loss, self.floor = loss, floor
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        """Itself, which does not change: `sklearn.base.clone` asks for that."""
+        return self
+
+    def calc_ders_range(
+        self, approxes: Any, targets: Any, weights: Any
+    ) -> list[tuple[float, float]]:
+        """Of each object, (der1, der2) of its log-likelihood, which is minus the loss.
+
+        The arrays are CatBoost's own memory, which it uses again after the call.
+        """
+        margins, labels = np.asarray(approxes), np.asarray(targets)
+        weights = None if weights is None else np.asarray(weights)
+        given = self.loss, self.floor, margins, labels, weights
+        gradient, hessian = (-array for array in _derivatives(*given, np.float64))
+        return list(zip(gradient.tolist(), hessian.tolist(), strict=True))
+
+
 # ---- the objectives ------------------------------------------------------------------
 
 
@@ -125,7 +186,7 @@ def _checked_floor(floor: Any, loss: Any) -> float:
         focal = unwrapped(loss)[0] is sigmoid_focal_loss
         return FOCAL_FLOOR if focal else CONVEX_FLOOR
     check_number("hessian_floor", floor)
-    return float(check_least("hessian_floor", float(floor)))
+    return float(check_least("hessian_floor", finite("hessian_floor", floor)))
 
 
 def _objective(
@@ -135,6 +196,26 @@ def _objective(
     return functools.partial(round_of, _with_options(loss, options), checked)
 
 
+def _factory(make: Callable[P, T]) -> Callable[P, T]:
+    """`make`, which a booster that was handed it in place of its result calls too."""
+
+    @functools.wraps(make)
+    def factory(*args: P.args, **options: P.kwargs) -> T:
+        if len(args) > 1:
+            raise _not_made(make.__name__)
+        return make(*args, **options)
+
+    return factory
+
+
+def _not_made(name: str) -> TypeError:
+    return TypeError(
+        f"`objectives.{name}` makes an objective, and is none: pass "
+        f"`objectives.{name}()` to the booster"
+    )
+
+
+@_factory
 def xgboost(
     loss: Callable[..., Any] = sigmoid_cross_entropy,
     *,
@@ -170,8 +251,8 @@ def xgboost(
     TypeError
         Another loss, an option that it does not have, `weights` or `where`.
     ValueError
-        A negative floor; at the first call, an option out of range, or labels or
-        weights of another length.
+        A floor that is negative or infinite; at the first call, an option out of range,
+        labels outside [0, 1], as of three classes, labels or weights of another length.
 
     Notes
     -----
@@ -195,6 +276,7 @@ def xgboost(
     return _objective(_xgboost, loss, hessian_floor, options)
 
 
+@_factory
 def lightgbm(
     loss: Callable[..., Any] = sigmoid_cross_entropy,
     *,
@@ -237,3 +319,56 @@ def lightgbm(
     [-0.45  0.45] [0.25 0.25]
     """
     return _objective(_lightgbm, loss, hessian_floor, options)
+
+
+@_factory
+def catboost(
+    loss: Callable[..., Any] = sigmoid_cross_entropy,
+    *,
+    hessian_floor: float | None = None,
+    **options: Any,
+) -> Any:
+    """An objective for CatBoost's `loss_function=`.
+
+    Per object, with weight w, in float64, of the log-likelihood, which CatBoost makes
+    as large as it can::
+
+        der1 = -w * dL/dx
+        der2 = -w * max(d2L/dx2, hessian_floor)
+
+    Parameters
+    ----------
+    loss, hessian_floor, **options
+        As for `xgboost`, and so are the errors.
+
+    Returns
+    -------
+    object with the method ``calc_ders_range(approxes, targets, weights)``
+        Its result is a list of (der1, der2).  Targets may be soft.
+
+    Notes
+    -----
+    CatBoost wants an `eval_metric` beside an objective that is not its own, and takes
+    one leaf estimation step by default, where its own "Logloss" takes ten.
+
+    References
+    ----------
+    L. Prokhorenkova et al., "CatBoost: unbiased boosting with categorical features",
+    2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> objective = catboost(pos_weight=3.0)
+    >>> objective.calc_ders_range(np.array([0.0, 0.0]), np.array([1.0, 0.0]), None)
+    [(1.5, -0.75), (-0.5, -0.25)]
+    """
+    return _CatBoost(_with_options(loss, options), _checked_floor(hessian_floor, loss))
+
+
+def _ders_of_none(approxes: Any, targets: Any, weights: Any) -> None:
+    raise _not_made("catboost")
+
+
+catboost.no_jit = True  # type: ignore[attr-defined]
+catboost.calc_ders_range = _ders_of_none  # type: ignore[attr-defined]

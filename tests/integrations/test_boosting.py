@@ -1,10 +1,12 @@
-"""XGBoost and LightGBM with our objectives, beside their own, on real boosters."""
+"""XGBoost, LightGBM and CatBoost with our objectives, beside their own."""
 
 from functools import partial
 from typing import Any, NamedTuple
 
+import catboost
 import lightgbm
 import numpy as np
+import pandas
 import pytest
 import xgboost
 from sklearn.base import clone
@@ -132,6 +134,137 @@ def test_a_start_that_they_would_estimate(name, cancer):
     estimated |= {"boost_from_average": True} if name == "lightgbm" else {}
     theirs = boosted(name, cancer, PLAIN[name], **estimated)
     assert np.max(np.abs(ours - theirs)) < CLOSE
+
+
+# ---- CatBoost ------------------------------------------------------------------------
+
+# One Newton step a leaf, from 0, and nothing drawn: what an objective can change.
+CAT: dict[str, Any] = {
+    "depth": 4, "learning_rate": 0.1, "random_seed": 0, "thread_count": 1,
+    "leaf_estimation_method": "Newton", "leaf_estimation_iterations": 1,
+    "boost_from_average": False, "bootstrap_type": "No", "random_strength": 0,
+    "verbose": False, "allow_writing_files": False,
+}  # fmt: skip
+CLOSER = 1e-12  # both are computed in float64
+
+
+def cat_boosted(table, loss, rounds=ROUNDS, w=None, **options):
+    pool = catboost.Pool(*table, weight=w)
+    own = {} if isinstance(loss, str) else {"eval_metric": "CrossEntropy"}
+    params = CAT | own | {"loss_function": loss, "iterations": rounds} | options
+    model = catboost.CatBoost(params).fit(pool)
+    return model.predict(pool, prediction_type="RawFormulaVal")
+
+
+def cat_difference(table, objective, theirs="Logloss", **options):
+    expected = cat_boosted(table, theirs, **options)
+    assert np.ptp(expected) > 1  # it learnt something
+    return np.max(np.abs(cat_boosted(table, objective, **options) - expected))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_catboost_gives_its_own_margins(cancer, weighted):
+    weights = np.random.default_rng(0).integers(1, 4, len(cancer.labels)) / 2.0
+    options = {"w": weights} if weighted else {}
+    assert cat_difference(cancer, objectives.catboost(), **options) < CLOSER
+
+
+def test_catboost_soft_labels(cancer):
+    labels = np.random.default_rng(0).uniform(size=len(cancer.labels))
+    soft = cancer._replace(labels=0.75 * cancer.labels + 0.25 * labels)
+    assert cat_difference(soft, objectives.catboost(), "CrossEntropy") < CLOSER
+
+
+def test_catboost_estimator(cancer):
+    """Cloned, with tables of pandas' and weights, as it does with its own."""
+    design, labels = load_breast_cancer(return_X_y=True, as_frame=True)
+    weights = pandas.Series(np.linspace(0.5, 2.0, len(labels)))
+    scores = []
+    for loss in ("Logloss", objectives.catboost(label_smoothing=0.0)):
+        model = clone(
+            catboost.CatBoostClassifier(
+                loss_function=loss, eval_metric="Logloss", iterations=10, **CAT
+            )
+        )
+        model.fit(design, labels, sample_weight=weights)
+        scores.append(model.predict(design, prediction_type="RawFormulaVal"))
+    np.testing.assert_allclose(*scores, atol=CLOSER)
+
+
+def test_catboost_focal(cancer):
+    loss = partial(objectives.catboost, xploss.sigmoid_focal_loss, gamma=2.0)
+    margins = cat_boosted(cancer, loss())
+    assert average_precision_score(cancer.labels, margins) > 0.99
+
+
+# ---- what goes wrong, and is said ----------------------------------------------------
+
+EVERY = {
+    "xgboost": lambda table, objective: boosted("xgboost", table, objective, 3),
+    "lightgbm": lambda table, objective: boosted("lightgbm", table, objective, 3),
+    "catboost": lambda table, objective: cat_boosted(
+        table, objective, 3, eval_metric="RMSE"
+    ),
+}
+every = pytest.mark.parametrize("name", EVERY)
+
+
+@every
+@pytest.mark.parametrize(
+    ("wrong", "first"),
+    [
+        (lambda labels: 2 * labels - 1, "-1.0"),
+        (lambda labels: labels + 1, "2.0"),
+        (lambda labels: np.arange(len(labels)) % 3, "2.0"),
+    ],
+    ids=["-1 and 1", "1 and 2", "three classes"],
+)
+def test_other_labels_are_refused(name, wrong, first, cancer):
+    """In the first round, with what to pass; CatBoost wraps what it is told."""
+    table = cancer._replace(labels=wrong(cancer.labels).astype(float))
+    objective = getattr(objectives, name)()
+    with pytest.raises(Exception, match=rf"the first {first}.*\(labels \+ 1\) / 2"):
+        EVERY[name](table, objective)
+
+
+@every
+def test_the_factory_is_no_objective(name, cancer):
+    factory = getattr(objectives, name)
+    message = rf"pass `objectives\.{name}\(\)` to the booster"
+    with pytest.raises(Exception, match=message):
+        EVERY[name](cancer, factory)
+
+
+@pytest.mark.parametrize("estimator", ["xgboost", "lightgbm"])
+def test_the_factory_is_no_objective_of_an_estimator(estimator, cancer):
+    factory = getattr(objectives, estimator)
+    kinds = {"xgboost": xgboost.XGBClassifier, "lightgbm": lightgbm.LGBMClassifier}
+    with pytest.raises(TypeError, match=rf"pass `objectives\.{estimator}\(\)`"):
+        kinds[estimator](objective=factory, n_estimators=3).fit(*cancer)
+
+
+@every
+def test_tables_of_pandas(name, cancer):
+    """As a booster keeps them: Series, and for LightGBM a column or a list too."""
+    design = pandas.DataFrame(cancer.design)
+    labels = pandas.Series(cancer.labels, index=design.index[::-1])
+    right = EVERY[name](cancer, getattr(objectives, name)())
+    kinds = [labels]
+    if name == "lightgbm":
+        kinds += [labels.to_frame(), cancer.labels.tolist()]
+    for given in kinds:
+        table = Table(design, given)
+        margins = EVERY[name](table, getattr(objectives, name)())
+        np.testing.assert_array_equal(margins, right)
+
+
+@booster
+def test_weights_of_pandas(name, cancer):
+    weights = np.linspace(0.5, 2.0, len(cancer.labels))
+    objective = OBJECTIVES[name]()
+    right = boosted(name, cancer, objective, 3, w=weights)
+    ours = boosted(name, cancer, objective, 3, w=pandas.Series(weights))
+    np.testing.assert_array_equal(ours, right)
 
 
 # ---- far from 0 ----------------------------------------------------------------------
