@@ -390,10 +390,9 @@ def _hint_of_classes(name: str, shape: tuple[Any, ...], onto: tuple[Any, ...]) -
     missing = len(onto) - len(shape)
     if len(shape) > 1 and missing > 0 and fits((1,) * missing + shape, onto):
         return f"; `{name}[{', '.join(['None'] * missing)}]` fits"
-    if len(shape) != 1 or len(onto) < 2:
-        return ""
-    axis = 1 if _same_size(shape[0], onto[1]) else len(onto) - 1
-    return f"; one a class is {_along(name, axis, onto)}"
+    last = len(onto) - 1
+    fitting = [k for k in (1, last) if len(shape) == 1 <= last and shape[0] == onto[k]]
+    return f"; one a class is {_along(name, fitting[0], onto)}" if fitting else ""
 
 
 def anchor(name: str, array: Any, dtypes: frozenset[str] = FLOATS) -> Anchor:

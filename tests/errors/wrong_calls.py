@@ -6,6 +6,7 @@ They are text, so that `docs/errors.md` shows what was run: `test_errors_md.py`.
 import functools
 
 import array_api_strict
+import dask
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +34,7 @@ y = np.array([[1, 0, 1], [1, 0, 0]])
 
 NAMES = {
     "np": np,
+    "dask": dask,
     "torch": torch,
     "jax": jax,
     "jnp": jnp,
@@ -69,11 +71,15 @@ WRONG_CALLS: dict[str, list[tuple[str, str]]] = {
     "Shapes and ranks": [
         ("labels", "sigmoid_cross_entropy(x[:, :1], y[:, 0])"),
         ("labels", "sigmoid_cross_entropy(x, y[:1])"),
-        ("labels", "sigmoid_cross_entropy(x, np.array(1.0))"),
         ("weights", "sigmoid_cross_entropy(x, y, weights=np.ones(3))"),
         ("weights", "sigmoid_cross_entropy(x[:1], y[:1], weights=np.ones((2, 3)))"),
         ("where", "sigmoid_cross_entropy(x, y, where=np.array([True, False]))"),
         ("pos_weight", "sigmoid_cross_entropy(x, y, pos_weight=np.ones(2))"),
+        ("pos_weight", "sigmoid_cross_entropy(x, y, pos_weight=np.ones(1))"),
+        (
+            "pos_weight",
+            "sigmoid_cross_entropy(np.zeros((2, 3, 4, 5)), 1, pos_weight=np.ones(3))",
+        ),
         ("alpha", "sigmoid_focal_loss(x, y, alpha=np.ones((3, 1)))"),
     ],
     "Axes": [
@@ -99,6 +105,7 @@ WRONG_CALLS: dict[str, list[tuple[str, str]]] = {
         ("labels", "sigmoid_cross_entropy(x, [[1, 0], [1]])"),
         ("logits", "sigmoid_cross_entropy('0.5', y)"),
         ("labels", "sigmoid_cross_entropy(x, None)"),
+        ("logits", "sigmoid_cross_entropy(dask.delayed(np.zeros)(3), 1)"),
         ("weights", "sigmoid_cross_entropy(x, y, weights='balanced')"),
         ("where", "sigmoid_cross_entropy(x, y, where=1)"),
         ("x", "sigmoid(0.5)"),
@@ -143,6 +150,10 @@ WRONG_CALLS: dict[str, list[tuple[str, str]]] = {
         ("gamma", "sigmoid_focal_loss(x, y, gamma=None)"),
         ("alpha", "sigmoid_focal_loss(x, y, alpha=2.0)"),
         ("eps", "binary_cross_entropy(x, y, eps=0.6)"),
+        ("gamma", "sigmoid_focal_loss(x, y, gamma=np.inf)"),
+        ("pos_weight", "sigmoid_cross_entropy(x, y, pos_weight=-1)"),
+        ("weights", "sigmoid_cross_entropy(x, y, weights=np.nan)"),
+        ("weights", "sigmoid_cross_entropy(x, y, weights=10**400)"),
         ("labels", "check_labels(np.array([[0, 1], [2, 1]]))"),
         ("labels", "check_labels(torch.tensor([0.5, float('nan')]))"),
     ],
@@ -165,6 +176,9 @@ WRONG_CALLS: dict[str, list[tuple[str, str]]] = {
         ("margins", "objectives.xgboost()(torch.tensor(y), torch.tensor(x))"),
         ("margins", "objectives.lightgbm()(y[0], y[0])"),
         ("weights", "objectives.lightgbm()(y[0], x[0], np.ones(2))"),
+        ("labels", "objectives.lightgbm()(2 * y[0] - 1, x[0])"),
+        ("objectives.xgboost", "objectives.xgboost(y[0], x[0])"),
+        ("hessian_floor", "objectives.catboost(hessian_floor=np.inf)"),
     ],
     "Other libraries' names": [
         ("gamma", "compat.keras.binary_focal_crossentropy(y, x, gamma='2')"),
@@ -173,6 +187,12 @@ WRONG_CALLS: dict[str, list[tuple[str, str]]] = {
         ("target", "compat.torch.binary_cross_entropy_with_logits(x, 1.0)"),
         ("logits", "compat.tensorflow.sigmoid_cross_entropy_with_logits(y)"),
         ("labels", "compat.optax.sigmoid_binary_cross_entropy(x[:, :1], y[:, 0])"),
+        ("y_true", "compat.keras.binary_crossentropy([[0], [1, 1]], x)"),
         ("y_proba", "compat.sklearn.log_loss([0, 1], ['0.1', '0.9'])"),
+        ("labels", "compat.sklearn.log_loss([0, 1], [0.1, 0.9], labels=[0, 1, 1])"),
+        (
+            "sample_weight",
+            "compat.sklearn.log_loss([0, 1], [0.1, 0.9], sample_weight=[1, np.nan])",
+        ),
     ],
 }
