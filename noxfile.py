@@ -6,6 +6,7 @@ nox -t all              examples, pages, peers, training, scale, wheel, benchmar
 nox -s "tests(torch)"   one backend
 nox -s "fuzz(numpy)"    a million drawn calls, in an hour or two
 nox -s "soak(jax)"      five minutes of calls, in which nothing may grow
+nox -s newest_libraries the newest of every library, whatever is pinned
 """
 
 import platform
@@ -22,6 +23,9 @@ nox.options.error_on_missing_interpreters = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 BACKENDS = ["numpy", "strict", "torch", "jax", "cupy", "dask"]
+NEWEST = [b for b in BACKENDS if b != "cupy"] + [
+    "compat"
+]  # CuPy's host is of one version
 CUPY_RUNS = (sys.platform, platform.machine()) == ("linux", "x86_64")
 
 
@@ -95,6 +99,22 @@ def newest(session: nox.Session) -> None:
     """The NumPy core on newer Pythons, with the newest NumPy."""
     install(session, "test")
     session.run("pytest", "--backend=numpy")
+
+
+@nox.session
+@nox.parametrize("group", NEWEST, ids=NEWEST)
+def newest_libraries(session: nox.Session, group: str) -> None:
+    """The tests on the newest of every library: what is to come, and no verdict."""
+    pinned = nox.project.dependency_groups(PROJECT, "test", group)
+    unpinned = [requirement.partition("==")[0] for requirement in pinned]
+    session.install(".", "--upgrade", *unpinned)
+    session.run("python", "-m", "pip", "list")
+    if group == "compat":
+        names = ("torch", "optax", "sklearn", "keras")
+        tests = [f"tests/parity/test_{name}.py" for name in names]
+        session.run("pytest", *tests, *session.posargs, env={"KERAS_BACKEND": "jax"})
+    else:
+        session.run("pytest", f"--backend={group}", *session.posargs)
 
 
 @nox.session(python="3.13t")

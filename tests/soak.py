@@ -54,7 +54,7 @@ def calls(backend: backends.Backend) -> list[Callable[[], Any]]:
             made.append(partial(jitted(backend, function), x, y))
             if "focal" not in str(getattr(function, "__name__", function)):
                 made.append(partial(jitted(backend, partial(function, **given)), x, y))
-    return made + differentiated(backend) + refused(backend)
+    return made + varied(backend) + differentiated(backend) + refused(backend)
 
 
 def options(shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, Any]:
@@ -74,6 +74,23 @@ def jitted(backend: backends.Backend, function: Callable[..., Any]) -> Any:
 
 
 COMPILED: list[Any] = []
+
+
+def varied(backend: backends.Backend) -> list[Callable[[], Any]]:
+    """Eager calls with another number for each option each time: nothing compiles."""
+    rng = np.random.default_rng(41)
+    x, y = (backend.array(rng.uniform(0, 1, (300, 3)), "float32") for _ in range(2))
+    numbers = {
+        xploss.sigmoid_cross_entropy: ("label_smoothing", "pos_weight", "weights"),
+        xploss.binary_cross_entropy: ("label_smoothing", "pos_weight", "eps"),
+        xploss.sigmoid_focal_loss: ("label_smoothing", "gamma", "alpha", "weights"),
+    }
+
+    def call(loss: Callable[..., Any], names: tuple[str, ...]) -> Any:
+        drawn = rng.uniform(0.01, 0.5, len(names)).tolist()
+        return loss(x, y, **dict(zip(names, drawn, strict=True)))
+
+    return [partial(call, loss, names) for loss, names in numbers.items()]
 
 
 def differentiated(backend: backends.Backend) -> list[Callable[[], Any]]:
@@ -121,7 +138,10 @@ def caches(backend: backends.Backend) -> dict[str, int]:
 
     held = {"names of dtypes": _arrays._numpy_name.cache_info().currsize}
     if backend.library == "jax":
-        held["programs of jax.jit"] = sum(f._cache_size() for f in COMPILED)
+        from xploss import _jax
+
+        jitted = (*COMPILED, _jax._compiled, _jax.elementwise)
+        held["programs of jax.jit"] = sum(f._cache_size() for f in jitted)
     if backend.library == "torch":
         import torch
 

@@ -47,7 +47,7 @@ native = torch.nn.functional.binary_cross_entropy_with_logits
 pytestmark = [
     pytest.mark.library("torch"),
     # PyTorch's own, from its first forward-mode derivative and its compiler.
-    pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.script"),
     pytest.mark.filterwarnings("ignore:.*not be instantiated:DeprecationWarning"),
 ]
 
@@ -317,10 +317,26 @@ def test_transform(name, function, dtype):
     check(diagonal(results), along(function, dtype, order), dtype)
 
 
+# From 2.14 on PyTorch refuses what it compiled, and lost, before; and fails in its own
+# forward mode where a number is multiplied with a tensor.
+REFUSED_SINCE_2_14 = {
+    ("torch.autograd.forward_ad of torch.compile", "loss"): 189644,
+    ("torch.autograd.forward_ad of torch.compile", "loss with options"): 189644,
+    (
+        "torch.compile of torch.func.jacfwd of torch.func.jacfwd",
+        "loss with options",
+    ): 160508,
+}
+
+
 @pytest.mark.parametrize("function", ["loss", "loss with options"])
 @pytest.mark.parametrize("name", COMPILED)
-def test_compiled(name, function):
+def test_compiled(name, function, request):
     order, transform = COMPILED[name]
+    issue = REFUSED_SINCE_2_14.get((name, function))
+    if issue and torch.torch_version.TorchVersion(torch.__version__) >= (2, 14):
+        link = f"https://github.com/pytorch/pytorch/issues/{issue}"
+        request.applymarker(pytest.mark.xfail(reason=link))
     function = FUNCTIONS[function]
     results = transform(function.call)(*flat("float64"))
     check(diagonal(results), along(function, "float64", order), "float64")

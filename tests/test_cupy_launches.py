@@ -76,3 +76,25 @@ def test_nothing_is_copied_where_rows_are_uneven(cupy):
     logits, labels = drawn(cupy, "float32", (30, 64))
     weighted = partial(cross_entropy, weights=cupy.ones((30, 1)), where=logits > 0.1)
     assert asked(weighted, logits, labels).keys() == {"launches"}
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (xploss.sigmoid_cross_entropy, "label_smoothing"),
+        (xploss.sigmoid_cross_entropy, "pos_weight"),
+        (xploss.binary_cross_entropy, "eps"),
+        (xploss.sigmoid_focal_loss, "gamma"),
+        (xploss.sigmoid_focal_loss, "alpha"),
+        (xploss.sigmoid_focal_loss, "label_smoothing"),
+    ],
+)
+def test_numbers_of_an_option_are_one_kernel(cupy, loss, name):
+    from xploss import _cupy
+
+    x = cupy.linspace(0.1, 0.9, 12, dtype="float32").reshape(4, 3)
+    made = []
+    for number in (0.125, 0.25, 0.3, 0.5):
+        loss(x, x, reduction="none", **{name: number})
+        made.append(_cupy._kernel.cache_info().currsize)
+    assert made == made[:1] * 4

@@ -177,7 +177,7 @@ def together(loss):
 @pytest.mark.library("torch")
 @loss_of
 @options_of
-@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script")
 @pytest.mark.filterwarnings("ignore:.*not be instantiated:DeprecationWarning")
 def test_torch_compiles_once_and_in_full(loss, options):
     """One graph for any number of rows; those two warnings are PyTorch's own."""

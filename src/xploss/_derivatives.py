@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Derived:
-    """A function that is made of a loss: it has the loss's name, and can be pickled."""
+    # A function that is made of a loss: it has the loss's name, and can be pickled.
 
     def __init__(
         self,
@@ -24,15 +24,25 @@ class Derived:
         returns: str,
         without: tuple[str, ...] = (),
     ) -> None:
-        function = unwrapped(loss)[0]
-        functools.update_wrapper(self, function, updated=())
-        self._made_of, self._pair = (transform, loss), pair
-        whole = inspect.signature(loss)
-        kept = [v for k, v in whole.parameters.items() if k not in without]
-        self.__signature__ = whole.replace(parameters=kept)
-        self.__doc__ = (
-            f"{returns}\n\nThe arguments are those of:\n\n{inspect.getdoc(function)}"
+        functools.update_wrapper(
+            self, unwrapped(loss)[0], ("__module__", "__name__"), ()
         )
+        self._made_of, self._pair = (transform, loss), pair
+        self._returns, self._without = returns, without
+
+    # Made when they are asked for: a transform in a step is made anew each time.
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        whole = inspect.signature(self._made_of[1])
+        names = whole.parameters.keys() - set(self._without)
+        kept = [v for k, v in whole.parameters.items() if k in names]
+        return whole.replace(parameters=kept)
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        loss = inspect.getdoc(unwrapped(self._made_of[1])[0])
+        return f"{self._returns}\n\nThe arguments are those of:\n\n{loss}"
 
     def __call__(self, *args: Any, **options: Any) -> tuple[Any, Any]:
         return self._pair(*args, **options)

@@ -372,7 +372,6 @@ class Clip(NamedTuple):
     exact where it is near 1 - eps.
     """
 
-    xp: Any
     low: Array
     high: Array
     log_eps: Scalar
@@ -381,32 +380,24 @@ class Clip(NamedTuple):
     def changed(self) -> Array:
         return self.low | self.high
 
-    def within(self, probs: Array) -> Array:
+    def within(self, xp: Any, probs: Array) -> Array:
         """p, or 1/2 where it is clipped and must not reach a derivative."""
-        return self.xp.where(self.changed(), 0.5, probs)
-
-    def log(self, hit: Array) -> Array:
-        """Of the probability, where it is not clipped `hit`."""
-        where = self.xp.where
-        return where(self.low, self.log_eps, where(self.high, self.log_rest, hit))
-
-    def log_complement(self, miss: Array) -> Array:
-        """Of 1 - p, where that is not clipped `miss`."""
-        where = self.xp.where
-        return where(self.high, self.log_eps, where(self.low, self.log_rest, miss))
+        return xp.where(self.changed(), 0.5, probs)
 
 
 def _clip(
     xp: Any, probs: Array, eps: Scalar, log_eps: Scalar, log_rest: Scalar
-) -> Clip:
+) -> Clip | None:
     """Of an eps above 0 whose logarithms are given, or of one that may be 0."""
+    if eps is None:
+        return None
     low = (probs < eps) | (probs <= 0.0)
     high = (1.0 - probs < eps) | (probs >= 1.0)
     if log_eps is None:
         some = eps > 0.0
         low, high, positive = low & some, high & some, xp.where(some, eps, 0.5)
         log_eps, log_rest = xp.log(positive), log_complement(xp, positive)
-    return Clip(xp, low, high, log_eps, log_rest)
+    return Clip(low, high, log_eps, log_rest)
 
 
 def _with_mass(
@@ -443,15 +434,21 @@ def probability_value(
     """-(pos * log(p) + neg * log1p(-p)); log(eps) and log(1 - eps) if not to be taken
     of an eps that is rounded."""
     pos, neg = masses(labels, smoothing)
-    clip = None if eps is None else _clip(xp, probs, eps, log_eps, log_rest)
-    within = probs if clip is None else clip.within(probs)
+    clip = _clip(xp, probs, eps, log_eps, log_rest)
+    within = probs if clip is None else clip.within(xp, probs)
     some, rest = _with_mass(xp, within, pos, neg, pos_weight)
-    hit, miss = xp.log(some), log_complement(xp, rest)
+
+    def weighed(log: Array, log_of_rest: Array) -> Array:
+        hit = pos * log
+        hit = hit if pos_weight is None else pos_weight * hit
+        return hit + neg * log_of_rest
+
+    total = weighed(xp.log(some), log_complement(xp, rest))
     if clip is not None:
-        hit, miss = clip.log(hit), clip.log_complement(miss)
-    hit = pos * hit
-    hit = hit if pos_weight is None else pos_weight * hit
-    return 0.0 - (hit + neg * miss)  # 0, not -0
+        low, high = clip.log_eps, clip.log_rest
+        beyond = xp.where(clip.high, weighed(high, low), total)
+        total = xp.where(clip.low, weighed(low, high), beyond)
+    return 0.0 - total  # 0, not -0
 
 
 def probability_slope(
@@ -466,8 +463,8 @@ def probability_slope(
 ) -> Array:
     """neg / (1 - p) - pos / p; 0 where p was clipped."""
     pos, neg = masses(labels, smoothing)
-    clip = None if eps is None else _clip(xp, probs, eps, log_eps, log_rest)
-    within = probs if clip is None else clip.within(probs)
+    clip = _clip(xp, probs, eps, log_eps, log_rest)
+    within = probs if clip is None else clip.within(xp, probs)
     some, rest = _with_mass(xp, within, pos, neg, pos_weight)
     hit = pos / some
     if pos_weight is not None:  # 0 * inf, of a subnormal probability, is 0 as well

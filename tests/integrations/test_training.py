@@ -15,7 +15,7 @@ EPS = np.finfo(np.float64).eps
 
 pytestmark = [
     # PyTorch's own, as its compiler is loaded.
-    pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.script"),
     pytest.mark.filterwarnings("ignore:.*not be instantiated:DeprecationWarning"),
 ]
 
