@@ -208,8 +208,9 @@ def scale(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Every example in the README and in the docstrings."""
     install(session, "test", "torch", "jax", "dask")
-    without = "--ignore=src/xploss/_cupy.py"  # has no example, and imports CuPy
-    options = ["--doctest-modules", "--doctest-glob=*.md", without]
+    # They have no example, and import CuPy and Keras.
+    without = [f"--ignore=src/xploss/{f}.py" for f in ("_cupy", "compat/_keras_module")]
+    options = ["--doctest-modules", "--doctest-glob=*.md", *without]
     session.run("pytest", *options, "src/xploss", "README.md")
 
 
