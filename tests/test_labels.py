@@ -56,6 +56,19 @@ def test_integers_of_64_bits():
             xploss.check_labels(np.array([2**63 - 1], dtype))
 
 
+@pytest.mark.library("torch")
+@pytest.mark.parametrize("where", [None, True])
+def test_unsigned_tensors_beyond_int64(where):
+    """Which PyTorch's own `int` does not take."""
+    import torch
+
+    for label in (2, 2**63 + 5, 2**64 - 1):
+        labels = torch.tensor([[0, 1], [label, 1]], dtype=torch.uint64)
+        with pytest.raises(ValueError, match=rf"the first {label} at index \(1, 0\)"):
+            xploss.check_labels(labels, where=where)
+    assert xploss.check_labels(torch.ones(3, dtype=torch.uint64)) is None
+
+
 def test_booleans(backend):
     labels = backend.array(np.array([True, False]), "bool")
     assert xploss.check_labels(labels) is None
@@ -74,6 +87,11 @@ def test_sizes_that_dask_does_not_know():
     with pytest.raises(ValueError, match=r"got 1 outside, the first 3.0 at index \(2,"):
         xploss.check_labels(some, where=some < 5)
     assert xploss.check_labels(labels[labels <= 1.0]) is None
+    # A mask in other blocks, of more elements, or of as many blocks that differ.
+    with pytest.raises(ValueError, match=r"blocks of sizes .* call `\.compute_chunk_s"):
+        xploss.check_labels(some, where=da.ones(3, chunks=1, dtype=bool))
+    with pytest.raises(ValueError, match=r"blocks of shapes \(1,\) and \(2,\) do not"):
+        xploss.check_labels(some, where=labels > -1.0)
 
 
 def test_wrong_kinds():

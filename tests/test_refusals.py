@@ -379,3 +379,42 @@ def test_kinds_of_dask():
         sigmoid_cross_entropy(masked, 1)
     with pytest.raises(ValueError, match=r"`labels` must have the shape.*\(4, 1\)"):
         sigmoid_cross_entropy(da.from_array(X), da.from_array(Y[:, :1]))
+
+
+# ---- what is no array yet, or of an older standard -----------------------------------
+
+
+@pytest.mark.library("dask")
+@pytest.mark.parametrize("name", ["logits", "labels", "weights", "where"])
+def test_delayed(name):
+    import dask.array
+
+    given = {"logits": dask.array.zeros(3), "labels": 1.0}
+    given[name] = dask.delayed(np.zeros)(3)
+    with pytest.raises(TypeError, match=rf"`{name}` is a dask.*from_delayed\(\.\.\.\)"):
+        sigmoid_cross_entropy(**given)
+
+
+@pytest.mark.library("strict")
+@pytest.mark.filterwarnings("ignore:The 2021.12 version")
+@pytest.mark.parametrize(
+    "version", ["2021.12", "2022.12", "2023.12", "2024.12", "2025.12"]
+)
+def test_older_standards(version):
+    """Before 2024.12 `where` takes no numbers."""
+    import array_api_strict
+
+    with array_api_strict.ArrayAPIStrictFlags(api_version=version):
+        logits = array_api_strict.zeros(3)
+        calls = [lambda loss=loss: loss(logits, 1.0) for loss in CALLS_OF_ARRAYS]
+        calls.append(lambda: xploss.check_labels(logits))
+        for call in calls:
+            if version >= "2024.12":
+                call()
+                continue
+            message = rf"as of the array API of {version}; pass one as of 2024.12"
+            with pytest.raises(TypeError, match=message):
+                call()
+
+
+CALLS_OF_ARRAYS = [xploss.value_and_grad(loss) for loss in LOSSES[:2]] + [*LOSSES]

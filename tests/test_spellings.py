@@ -421,6 +421,18 @@ def test_keras_takes_weights_of_the_host(backend, kind, shapes):
         np.testing.assert_array_equal(*map(backend.numpy, (result, right)))
 
 
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_keras_takes_options_that_are_0d_arrays(backend, from_logits):
+    y_true, first = arrays(backend, "float32", Y, X if from_logits else P)
+    numbers = {"alpha": 0.25, "gamma": 1.5, "label_smoothing": 0.125}
+    zero_d = {k: backend.array(np.array(v), "float32") for k, v in numbers.items()}
+    function = partial(
+        keras.binary_focal_crossentropy, y_true, first, True, from_logits=from_logits
+    )
+    result, right = (backend.numpy(function(**given)) for given in (zero_d, numbers))
+    np.testing.assert_allclose(result, right, rtol=8 * np.finfo("float32").eps)
+
+
 def test_keras_takes_predictions_of_the_host(backend):
     """Beside labels of any library, in their dtype; lists alone are NumPy's."""
     y_true, y_pred = arrays(backend, "float32", Y, P)
@@ -791,7 +803,7 @@ def test_spellings_compile_in_full(name):
         (lambda: keras.binary_focal_crossentropy(Y, P, gamma=-1),
          ValueError, "`gamma` must be at least 0"),
         (lambda: keras.binary_focal_crossentropy(Y, P, gamma="2"),
-         TypeError, "`gamma` must be a number; got str, '2'"),
+         TypeError, "`gamma` must be a number or an array.*str, '2'"),
         (lambda: keras.binary_focal_crossentropy(Y, P, True, 2.0),
          ValueError, "`alpha` must be from 0 to 1"),
         (lambda: keras.binary_focal_crossentropy(Y, P, label_smoothing=2),

@@ -10,6 +10,7 @@ beside predictions of any library, and go where those are.
 
 import math
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from .. import _formula
 from .._arrays import anchor, is_number
 from .._losses import binary_cross_entropy, sigmoid_cross_entropy, sigmoid_focal_loss
-from .._problem import check_fraction, check_least, check_number, problem
+from .._problem import check_fraction, check_least, fraction, problem
 from ._shared import beside, by_formula, in_callers_words, listed
 
 __all__ = [
@@ -87,7 +88,11 @@ def focal_crossentropy(
     **options: Any,
 ) -> Any:
     y_true, y_pred = together(y_true, y_pred)
-    balance = check_fraction("alpha", alpha) if apply_class_balancing else None
+    first = anchor("y_pred", y_pred)
+    gamma = _number(first, "gamma", gamma, check_least)
+    balance = None
+    if apply_class_balancing:
+        balance = _number(first, "alpha", alpha, check_fraction)
     if from_logits:
         return sigmoid_focal_loss(
             y_pred,
@@ -97,11 +102,15 @@ def focal_crossentropy(
             label_smoothing=label_smoothing,
             **options,
         )
-    smoothing = check_fraction("label_smoothing", label_smoothing) or None
-    check_number("gamma", gamma)
-    parameters = (check_least("gamma", float(gamma)), balance, smoothing)
-    p = problem(anchor("y_pred", y_pred), None, y_true, parameters, **options)
+    smoothing = fraction(first, "label_smoothing", label_smoothing)
+    p = problem(first, None, y_true, (gamma, balance, smoothing), **options)
     return by_formula(_focal_of_probabilities, p)
+
+
+def _number(first: Any, name: str, value: Any, check: Callable[..., Any]) -> Any:
+    """A number that is checked, or a 0-d array."""
+    scalar = first.scalar(name, value)
+    return check(name, scalar) if isinstance(scalar, float) else scalar
 
 
 def binary_crossentropy(
