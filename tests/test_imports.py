@@ -94,6 +94,10 @@ for name in names:
     if name not in {imported}:
         sys.modules[name] = {module}
 {arrays}
+from xploss.compat import keras, sklearn, torch
+if isinstance(arrays[0], numpy.ndarray):
+    y = numpy.ones((2, 3))
+    assert 0 < keras.BinaryCrossentropy()(y, y) == keras.binary_crossentropy(y, y)[0]
 for x in arrays:
     assert abs(float(xploss.sigmoid_cross_entropy(x, 1)) - 0.6931471805599453) < 1e-7
     for other in (x, x[0]):

@@ -145,10 +145,15 @@ def namespace(name: str, argument: Any, wanted: str = "an array") -> Any:
     return _of_this_standard(name, xp)
 
 
+def loaded_class(module: str, name: str) -> type | None:
+    """A class of a module, if that is loaded: not by half, and no stub of it."""
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) else None
+
+
 def _is_tensor(argument: Any) -> bool:
-    """Of PyTorch, which another thread may be importing, or a stub may stand for."""
-    tensor = getattr(sys.modules.get("torch"), "Tensor", None)
-    return isinstance(tensor, type) and isinstance(argument, tensor)
+    tensor = loaded_class("torch", "Tensor")
+    return tensor is not None and isinstance(argument, tensor)
 
 
 def _by_own_word(argument: Any) -> Any:

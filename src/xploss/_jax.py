@@ -1,4 +1,5 @@
-"""JAX: the derivative rule of the loss, for forward and reverse mode alike.
+"""JAX: an eager call in one compiled piece, and the derivative rule of the loss, for
+forward and reverse mode alike.
 
 Differentiating the plain formula is right, but XLA then keeps three arrays; with the
 rule it keeps one.  Value and slope each take their own exponential, and fold the logit

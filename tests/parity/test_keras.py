@@ -670,6 +670,17 @@ def test_cloned_and_pickled(made):
     same(copy.deepcopy(model).loss, made)
 
 
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_is_saved(name, suffix, tmp_path):
+    function = getattr(ours, name)
+    model = compiled(function)
+    model.save(tmp_path / f"model.{suffix}")
+    assert keras.saving.load_model(tmp_path / f"model.{suffix}").loss is function
+    assert keras.models.clone_model(model).loss is function
+    assert keras.losses.deserialize(keras.losses.serialize(function)) is function
+
+
 @keras.saving.register_keras_serializable("tests")
 class Scaled(ours.BinaryCrossentropy):
     """A user's, with an argument of its own and state."""
@@ -749,6 +760,10 @@ class Late(xploss.compat.keras.BinaryCrossentropy):
     pass
 assert isinstance(Late(), keras.losses.Loss)
 one = np.ones((1, 1))
+xploss.compat.keras.binary_crossentropy(one, one)
+assert keras.losses.serialize(xploss.compat.keras.binary_crossentropy)["config"] == (
+    "xploss>binary_crossentropy"
+)
 assert late(one, one) == early(one, one) == Late(from_logits=True)(one, one)
 try:
     Early()

@@ -6,13 +6,12 @@ Where Keras is loaded, `_keras_module.py` has their subclasses that are its loss
 import functools
 import inspect
 import math
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .._arrays import FLOATS, fits, is_number, library, namespace
+from .._arrays import FLOATS, fits, is_number, library, loaded_class, namespace
 from .._plain import quietly
 from .._problem import check_axis, elementwise
 from ._shared import beside
@@ -103,8 +102,8 @@ def _reduced(
 
 def with_keras(cls: Any) -> Any:
     """Where Keras is loaded, the class that is a `keras.losses.Loss` too."""
-    loss = getattr(sys.modules.get("keras.losses"), "Loss", None)
-    if not isinstance(loss, type) or issubclass(cls, loss):
+    loss = loaded_class("keras.losses", "Loss")
+    if loss is None or issubclass(cls, loss):
         return cls
     from ._keras_module import CLASSES
 

@@ -1,7 +1,8 @@
 """The loss classes as `keras.losses.Loss`es, which needs Keras.
 
-They are registered under names of their own, and called otherwise than Keras' are, so
-that what was saved with one of them is loaded with it or not at all.
+They, and the functions, are registered under names of their own, and the classes are
+called otherwise than Keras' are, so that what was saved with one of them is loaded with
+it or not at all.
 """
 
 import copyreg
@@ -13,6 +14,7 @@ import keras
 # https://github.com/keras-team/keras/blob/v3.15.1/keras/src/losses/loss.py
 from keras.src.backend.common.masking import get_keras_mask
 
+from . import keras as spelt
 from ._keras_losses import BinaryCrossentropy, BinaryFocalCrossentropy, Loss
 
 
@@ -54,3 +56,6 @@ CLASSES: dict[Any, Any] = {
     BinaryCrossentropy: ExactBinaryCrossentropy,
     BinaryFocalCrossentropy: ExactBinaryFocalCrossentropy,
 }
+
+for _name in ("binary_crossentropy", "binary_focal_crossentropy"):
+    keras.saving.register_keras_serializable("xploss", _name)(getattr(spelt, _name))

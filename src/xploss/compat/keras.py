@@ -9,14 +9,13 @@ beside predictions of any library, and go where those are.
 """
 
 import math
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _formula
-from .._arrays import anchor, is_number
+from .._arrays import anchor, is_number, loaded_class
 from .._losses import binary_cross_entropy, sigmoid_cross_entropy, sigmoid_focal_loss
 from .._problem import check_fraction, check_least, fraction, problem
 from ._shared import beside, by_formula, in_callers_words, listed
@@ -45,8 +44,15 @@ _in_keras_words = in_callers_words(
 # ---- functions ---------------------------------------------------------------------
 
 
+def _register() -> None:
+    """Where Keras is loaded it finds ours by their names, and takes none of its own."""
+    if loaded_class("keras.losses", "Loss") is not None:
+        from . import _keras_module as _keras_module
+
+
 def together(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     """Arrays of one library, if one of them lies on the host."""
+    _register()
     y_true, y_pred = listed("y_true", y_true), listed("y_pred", y_pred)
     if isinstance(y_pred, np.ndarray) and not is_number(y_true):
         return y_true, beside("y_pred", y_pred, "y_true", y_true)
@@ -239,5 +245,4 @@ else:
         return _keras_losses.with_keras(getattr(_keras_losses, name))
 
 
-if "keras.losses" in sys.modules:  # registers the classes, by which models are loaded
-    from . import _keras_module as _keras_module
+_register()
