@@ -159,7 +159,7 @@ def examples(session: nox.Session) -> None:
     # Without the settings for our own sources, which skip the libraries.
     users = ("tests/typed_user.py", "tests/wrongly_typed_user.py")
     session.run("mypy", "--config-file=", "--strict", *users)
-    session.run("basedpyright")
+    session.run("basedpyright", "--project=pyproject.toml")
 
 
 @nox.session(tags=["all"])

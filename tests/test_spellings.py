@@ -345,6 +345,14 @@ def test_sizes_that_dask_does_not_know():
             np.testing.assert_allclose(mean, right, rtol=8 * EPS)
         with pytest.raises(ValueError, match="Dask cannot cut anew where it does not"):
             cls()(y, p, np.ones(len(Y)))
+        for rows in (np.array([0.75, 0.25]), np.array([[0.75], [0.25]])):
+            for reduction in ("mean", "sum", "none", "mean_with_sample_weight"):
+                loss = cls(reduction=reduction)
+                result = loss(y, p, unknown(rows)).compute(scheduler="synchronous")
+                np.testing.assert_allclose(result, loss(Y, P, rows), rtol=8 * EPS)
+    column = keras.BinaryCrossentropy()(unknown(Y[:, 0]), unknown(P[:, :1]))
+    right = keras.BinaryCrossentropy()(Y[:, 0], P[:, :1])
+    np.testing.assert_allclose(column.compute(), right, rtol=8 * EPS)
     with pytest.raises(ValueError, match="`y_proba` has a length that Dask"):
         sklearn.log_loss([0, 1], p[:, :2])
 

@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import FLOATS, fits, is_number, library, loaded_class, namespace
+from .._arrays import (
+    FLOATS,
+    REALS,
+    anchor,
+    dtype_name,
+    fits,
+    is_number,
+    library,
+    loaded_class,
+    namespace,
+)
 from .._plain import quietly
 from .._problem import check_axis, elementwise
 from ._shared import beside
@@ -30,7 +40,8 @@ def _same_rank(one: Any, other: Any) -> tuple[Any, Any]:
         other, one = _same_rank(other, one)
     elif ranks[0] == ranks[1] + 1 and one.shape[-1] == 1 and not is_number(other):
         if ranks[1] == 1:
-            other = namespace("y_true", other).expand_dims(other, axis=-1)
+            namespace("y_true", other)
+            other = _expanded(other, -1)
         else:
             one = namespace("y_true", one).squeeze(one, axis=-1)
     return one, other
@@ -45,15 +56,20 @@ def _beside(name: str, values: Any, losses: tuple[Any, ...], axes: Any) -> Any:
     if len(got) == len(losses) + 1 and got[-1] == 1:
         values = xp.squeeze(values, axis=-1)
     elif len(got) + 1 == len(losses) and losses[-1] == 1:
-        values = xp.expand_dims(values, axis=-1)
+        values = _expanded(values, -1)
     if values.ndim and not fits(tuple(values.shape), losses):
         raise ValueError(
             f"`{name}` must be a number or fit onto the losses, `y_pred` without the "
             f"axes {axes}, which are of shape {losses}; got shape {got}"
         )
     for axis in axes if values.ndim else ():
-        values = xp.expand_dims(values, axis=axis)
+        values = _expanded(values, axis)
     return values
+
+
+def _expanded(array: Any, axis: int) -> Any:
+    """With an axis of size 1; by an index, as Dask reshapes no unknown size."""
+    return array[(slice(None),) * (axis % (array.ndim + 1)) + (None,)]
 
 
 def _cast(xp: Any, array: Any, name: str) -> Any:
@@ -115,6 +131,9 @@ def with_keras(cls: Any) -> Any:
     return CLASSES[cls]
 
 
+PREFIX = "xploss>"  # of a name, in what Keras saves
+
+
 class Loss:
     """A loss that is reduced over one axis, weighted by sample, then reduced again."""
 
@@ -126,7 +145,7 @@ class Loss:
         label_smoothing: float,
         axis: int,
         reduction: str | None,
-        name: str,
+        name: str | None,
         dtype: Any,
     ) -> None:
         if reduction not in REDUCTIONS:
@@ -139,9 +158,9 @@ class Loss:
             raise ValueError(f"`dtype` must be one of {sorted(FLOATS)}; got {dtype!r}")
         self.from_logits = from_logits
         self.label_smoothing = label_smoothing
-        self.axis = axis
+        self.axis = tuple(axis) if isinstance(axis, list) else axis  # saved as JSON
         self.reduction = reduction
-        self.name = name
+        self.name = (name or self.KERAS_NAME).removeprefix(PREFIX)
         self._dtype = dtype
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
@@ -165,18 +184,25 @@ class Loss:
         return None
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The losses, one a sample, neither weighted nor reduced further."""
+        """The losses, one a sample, neither weighted nor reduced further.
+
+        A subclass may have others, which Keras then weighs and reduces.
+        """
         y_true, y_pred = self._arrays(y_true, y_pred)
         return self._loss(y_true, y_pred, axis=self.axis, reduction="mean")
 
     def _arrays(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         """Of one library and rank, the predictions cast."""
         y_true, y_pred = _same_rank(*together(y_true, y_pred))
-        if self.dtype is not None:
-            y_pred = _cast(namespace("y_pred", y_pred), y_pred, self.dtype)
-        return y_true, y_pred
+        xp = anchor("y_pred", y_pred, REALS).xp
+        dtype = self.dtype
+        if dtype is None and dtype_name(y_pred) not in FLOATS:
+            dtype = "float32"  # as Keras' classes cast what is whole
+        return y_true, y_pred if dtype is None else _cast(xp, y_pred, dtype)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if type(self).call is not Loss.call:  # a subclass with losses of its own
+            return super().__call__(y_true, y_pred, sample_weight)  # type: ignore[misc]
         mask = self._mask(y_pred)
         y_true, y_pred = self._arrays(y_true, y_pred)
         sample_weight = beside("sample_weight", sample_weight, "y_pred", y_pred)

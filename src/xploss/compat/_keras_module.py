@@ -5,7 +5,7 @@ called otherwise than Keras' are, so that what was saved with one of them is loa
 it or not at all.
 """
 
-import copyreg
+import contextlib
 from typing import Any
 
 import keras
@@ -15,7 +15,7 @@ import keras
 from keras.src.backend.common.masking import get_keras_mask
 
 from . import keras as spelt
-from ._keras_losses import BinaryCrossentropy, BinaryFocalCrossentropy, Loss
+from ._keras_losses import PREFIX, BinaryCrossentropy, BinaryFocalCrossentropy, Loss
 
 
 class _OfKeras(Loss):
@@ -27,17 +27,17 @@ class _OfKeras(Loss):
     def get_config(self) -> dict[str, Any]:
         """Every argument, by name.
 
-        Not the name of Keras' own function: where Keras does not find the class of an
-        `.h5` file, it takes the function of that name instead.
+        A name that Keras calls a loss of its own by, such as the default one, has a
+        prefix, which is taken off again: where Keras does not find the class of an
+        `.h5` file, it takes the loss of that name instead.
         """
         config = super().get_config()
-        if config["name"] == self.KERAS_NAME:
-            del config["name"]
+        with contextlib.suppress(ValueError):
+            keras.losses.get(config["name"])
+            config["name"] = PREFIX + config["name"]
         return config
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Keras would pickle it as a model."""
-        return copyreg.__newobj__, (type(self),), vars(self)  # type: ignore[attr-defined]
+    __reduce__ = object.__reduce__  # Keras would pickle it as a model
 
 
 @keras.saving.register_keras_serializable("xploss", "BinaryCrossentropy")
