@@ -421,57 +421,63 @@ def log_complement(xp: Any, probs: Array) -> Array:
     return xp.where(large, near, xp.log1p(-xp.where(large, 0.0, probs)))
 
 
-def probability_value(
+class Probability(NamedTuple):
+    """What value and slope share: the masses, and p where each logarithm is taken."""
+
+    pos: Array
+    neg: Array
+    some: Array  # of p
+    rest: Array  # of 1 - p
+    clip: Clip | None
+
+
+def _probability(
     xp: Any,
     probs: Array,
     labels: Array,
     pos_weight: Any,
     smoothing: Scalar,
-    eps: Scalar,
+    eps: Scalar = None,
     log_eps: Scalar = None,
     log_rest: Scalar = None,
-) -> Array:
-    """-(pos * log(p) + neg * log1p(-p)); log(eps) and log(1 - eps) if not to be taken
-    of an eps that is rounded."""
+) -> Probability:
+    """log(eps) and log(1 - eps) are given where eps is a number, which is rounded."""
     pos, neg = masses(labels, smoothing)
     clip = _clip(xp, probs, eps, log_eps, log_rest)
     within = probs if clip is None else clip.within(xp, probs)
-    some, rest = _with_mass(xp, within, pos, neg, pos_weight)
+    return Probability(pos, neg, *_with_mass(xp, within, pos, neg, pos_weight), clip)
+
+
+def probability_value(
+    xp: Any, probs: Array, labels: Array, pos_weight: Any, *options: Scalar
+) -> Array:
+    """-(pos * log(p) + neg * log1p(-p)); options are smoothing, eps, its logarithms."""
+    p = _probability(xp, probs, labels, pos_weight, *options)
 
     def weighed(log: Array, log_of_rest: Array) -> Array:
-        hit = pos * log
+        hit = p.pos * log
         hit = hit if pos_weight is None else pos_weight * hit
-        return hit + neg * log_of_rest
+        return hit + p.neg * log_of_rest
 
-    total = weighed(xp.log(some), log_complement(xp, rest))
-    if clip is not None:
-        low, high = clip.log_eps, clip.log_rest
-        beyond = xp.where(clip.high, weighed(high, low), total)
-        total = xp.where(clip.low, weighed(low, high), beyond)
+    total = weighed(xp.log(p.some), log_complement(xp, p.rest))
+    if p.clip is not None:
+        low, high = p.clip.log_eps, p.clip.log_rest
+        beyond = xp.where(p.clip.high, weighed(high, low), total)
+        total = xp.where(p.clip.low, weighed(low, high), beyond)
     return 0.0 - total  # 0, not -0
 
 
 def probability_slope(
-    xp: Any,
-    probs: Array,
-    labels: Array,
-    pos_weight: Any,
-    smoothing: Scalar,
-    eps: Scalar,
-    log_eps: Scalar = None,
-    log_rest: Scalar = None,
+    xp: Any, probs: Array, labels: Array, pos_weight: Any, *options: Scalar
 ) -> Array:
     """neg / (1 - p) - pos / p; 0 where p was clipped."""
-    pos, neg = masses(labels, smoothing)
-    clip = _clip(xp, probs, eps, log_eps, log_rest)
-    within = probs if clip is None else clip.within(xp, probs)
-    some, rest = _with_mass(xp, within, pos, neg, pos_weight)
-    hit = pos / some
+    p = _probability(xp, probs, labels, pos_weight, *options)
+    hit = p.pos / p.some
     if pos_weight is not None:  # 0 * inf, of a subnormal probability, is 0 as well
-        none = _none(xp, pos, pos_weight) & xp.isinf(hit)
+        none = _none(xp, p.pos, pos_weight) & xp.isinf(hit)
         hit = pos_weight * xp.where(none, 0.0, hit)
-    slope = neg / (1.0 - rest) - hit
-    return slope if clip is None else xp.where(clip.changed(), 0.0, slope)
+    slope = p.neg / (1.0 - p.rest) - hit
+    return slope if p.clip is None else xp.where(p.clip.changed(), 0.0, slope)
 
 
 def probability_value_and_slope(
