@@ -137,7 +137,7 @@ def test_odd_modules_are_not_asked_of_jax_arrays(module):
 def test_calls_go_on_while_another_thread_imports_pytorch():
     """On a memory map, which is no plain array: it is asked what it is, each time."""
     loaded("""
-import sys, tempfile, threading
+import sys, tempfile, threading, time
 import numpy, xploss
 mapped = numpy.memmap(tempfile.TemporaryFile(), "float32", "w+", shape=(3,))
 importing = threading.Thread(target=__import__, args=("torch",))
@@ -146,6 +146,7 @@ calls = 0
 while importing.is_alive() or not calls:
     xploss.sigmoid_cross_entropy(mapped, 1)
     calls += 1
+    time.sleep(0.001)  # or the import hardly gets on
 assert calls > 10, calls
 assert "torch" in sys.modules
 """)
