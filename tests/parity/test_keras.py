@@ -744,8 +744,14 @@ def test_a_registered_subclass(suffix, tmp_path):
         same(copied, loss)
 
 
+IMPORTS = (
+    "import keras, xploss.compat.keras",
+    "import xploss.compat.keras",
+    "from xploss.compat.keras import BinaryFocalCrossentropy",
+)
 LOADED = """
 import keras, sys
+assert not any("xploss" in type(finder).__module__ for finder in sys.meta_path)
 loss = keras.saving.load_model(sys.argv[1]).loss
 print(type(loss).__module__, type(loss).__name__)
 """
@@ -765,11 +771,10 @@ def test_loaded_by_another_process(suffix, name, tmp_path):
     model = compiled(ours.BinaryFocalCrossentropy(from_logits=True, name=name))
     assert model.loss.name == (name or "binary_focal_crossentropy")
     model.save(path)
-    done = loading("import keras, xploss.compat.keras", path)
-    assert done.stdout.split() == [
-        type(model.loss).__module__,
-        type(model.loss).__name__,
-    ]
+    kind = type(model.loss)
+    for imports in IMPORTS:
+        done = loading(imports, path)
+        assert done.stdout.split() == [kind.__module__, kind.__name__], done.stderr
     done = loading("", path)
     assert done.returncode != 0
     assert not done.stdout

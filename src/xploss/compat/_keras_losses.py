@@ -242,8 +242,8 @@ class BinaryCrossentropy(Loss):
 
     Where Keras is loaded this is a `keras.losses.Loss`, on the JAX and the PyTorch
     backend: sample and class weights and masks count, and a saved model is loaded with
-    it, once Keras and then `xploss.compat.keras` are imported.  A subclass is derived
-    after Keras is imported, and registered as one of Keras' own.
+    it, once `xploss.compat.keras` is imported.  A subclass is derived after Keras is
+    imported, and registered as one of Keras' own.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from .. import _formula
 from .._arrays import anchor, is_number, loaded_class
 from .._losses import binary_cross_entropy, sigmoid_cross_entropy, sigmoid_focal_loss
 from .._problem import check_fraction, check_least, fraction, problem
+from ._keras_import import once_keras_is_loaded
 from ._shared import beside, by_formula, in_callers_words, listed
 
 __all__ = [
@@ -44,15 +45,8 @@ _in_keras_words = in_callers_words(
 # ---- functions ---------------------------------------------------------------------
 
 
-def _register() -> None:
-    """Where Keras is loaded it finds ours by their names, and takes none of its own."""
-    if loaded_class("keras.losses", "Loss") is not None:
-        from . import _keras_module as _keras_module
-
-
 def together(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     """Arrays of one library, if one of them lies on the host."""
-    _register()
     y_true, y_pred = listed("y_true", y_true), listed("y_pred", y_pred)
     if isinstance(y_pred, np.ndarray) and not is_number(y_true):
         return y_true, beside("y_pred", y_pred, "y_true", y_true)
@@ -245,4 +239,10 @@ else:
         return _keras_losses.with_keras(getattr(_keras_losses, name))
 
 
-_register()
+def _register() -> None:
+    """From then on Keras finds ours by their names, and takes none of its own."""
+    if loaded_class("keras.losses", "Loss") is not None:
+        from . import _keras_module as _keras_module
+
+
+once_keras_is_loaded(_register)
