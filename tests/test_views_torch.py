@@ -259,7 +259,7 @@ def test_more_axes_than_numpy_has(loss, shown):
 
 @BY_NAME
 def test_a_fake_tensor_outside_its_mode(loss):
-    """As PyTorch's own loss takes it; `where`, of which others are, has no backward."""
+    """As PyTorch's own loss takes it, forward and backward."""
     from torch._subclasses import FakeTensorMode
 
     mode = FakeTensorMode()
@@ -273,6 +273,8 @@ def test_a_fake_tensor_outside_its_mode(loss):
     assert result.shape == ()
     gradient = xploss.value_and_grad(loss)(x.detach(), y.detach())[1]
     assert (type(gradient), gradient.shape) == (type(x), X.shape)
-    if loss is cross_entropy:
-        loss(x, y, pos_weight=2.0).backward()
+    for options in ({}, {"weights": y, "reduction": "weighted_mean"}):
+        x.grad = y.grad = None
+        loss(x, y, label_smoothing=0.1, **options).backward()
+        assert type(x.grad) is type(y.grad) is type(x)
         assert x.grad.shape == y.grad.shape == X.shape

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from array_api_compat import torch as torch_namespace
 from torch.autograd import Function
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from . import _arrays, _formula, _host, _torch_private
 from ._plain import Evaluation, plain, plainly, quietly
@@ -103,8 +104,38 @@ def within_mode(tensor: Any, function: Callable[..., Any], *args: Any) -> Any:
     mode = _torch_private.fake_mode(tensor)
     if mode is None:
         return function(*args)
+    flat, structure = tree_flatten(args)
+    if _is_differentiated(_tensors(tuple(flat))):
+        return _Faked.apply(
+            mode, lambda *f: function(*tree_unflatten(f, structure)), *flat
+        )
     with mode:
         return function(*args)
+
+
+class _Faked(Function):
+    """run(*flat) in a mode that its backward is in as well, made anew for it.
+
+    Outside of it PyTorch's `where` has no backward for a FakeTensor.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mode: Any, run: Callable[..., Any], *flat: Any) -> Any:
+        ctx.mode, ctx.run, ctx.flat = mode, run, flat
+        with mode:
+            return run(*flat)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
+        needed = ctx.needs_input_grad[2:]
+        with ctx.mode, torch.enable_grad():
+            again = [
+                a.detach().requires_grad_() if need else a
+                for a, need in zip(ctx.flat, needed, strict=True)
+            ]
+            leaves = [a for a, need in zip(again, needed, strict=True) if need]
+            slopes = iter(torch.autograd.grad(ctx.run(*again), leaves, upstream))
+        return (None, None, *(next(slopes) if need else None for need in needed))
 
 
 # ---- tensors on several devices ------------------------------------------------------
@@ -161,8 +192,7 @@ class _Loss(Function):
         gradients: list[Any] = [None] * 5
         for k, slope in enumerate(_SLOPES):
             if ctx.needs_input_grad[k]:
-                arguments = (slope, primals, ctx.n or 1, upstream)
-                gradients[k] = within_mode(primals[0], _gradient, *arguments)
+                gradients[k] = _gradient(slope, primals, ctx.n or 1, upstream)
         return tuple(gradients)
 
 
@@ -213,12 +243,7 @@ def _rule_applies(tensors: list[Any]) -> bool:
     if torch.compiler.is_compiling():
         # An exported program holds the forward alone, and is differentiated later.
         return not torch.compiler.is_exporting()
-    return _is_differentiated(tensors) and all(map(_may_be_saved, tensors))
-
-
-def _may_be_saved(tensor: Any) -> bool:
-    """A FakeTensor too: outside its mode PyTorch's `where` has no backward for it."""
-    return _is_ordinary(tensor) or _torch_private.fake_mode(tensor) is not None
+    return _is_differentiated(tensors) and all(map(_is_ordinary, tensors))
 
 
 def with_rule(formula: Callable[..., Any], xp: Any, logits: Any, *others: Any) -> Any:
