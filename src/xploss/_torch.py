@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from array_api_compat import torch as torch_namespace
 from torch.autograd import Function
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from . import _arrays, _formula, _host, _torch_private
 from ._plain import Evaluation, plain, plainly, quietly
@@ -104,11 +103,13 @@ def within_mode(tensor: Any, function: Callable[..., Any], *args: Any) -> Any:
     mode = _torch_private.fake_mode(tensor)
     if mode is None:
         return function(*args)
-    flat, structure = tree_flatten(args)
+    flat, together = _torch_private.flattened(args)
+
+    def run(*flat: Any) -> Any:
+        return function(*together(flat))
+
     if _is_differentiated(_tensors(tuple(flat))):
-        return _Faked.apply(
-            mode, lambda *f: function(*tree_unflatten(f, structure)), *flat
-        )
+        return _Faked.apply(mode, run, *flat)
     with mode:
         return function(*args)
 

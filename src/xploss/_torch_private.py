@@ -1,9 +1,11 @@
 """The private names of PyTorch that are needed; tests tell when one of them goes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.autograd import forward_ad
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 
 def functorch_is_active() -> bool:
@@ -36,6 +38,15 @@ def fake_mode(tensor: torch.Tensor) -> Any:
     if type(tensor) is torch.Tensor or torch.compiler.is_compiling():
         return None
     return getattr(tensor, "fake_mode", None)
+
+
+def flattened(arguments: Any) -> tuple[list[Any], Callable[..., Any]]:
+    """The leaves of nested tuples, and what puts such leaves together again.
+
+    PyTorch's trees have no public name in Python.
+    """
+    leaves, structure = tree_flatten(arguments)
+    return leaves, lambda others: tree_unflatten(others, structure)
 
 
 def is_batched(tensor: torch.Tensor) -> bool:
