@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from array_api_compat import torch as torch_namespace
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from . import _arrays, _formula, _host, _torch_private
 from ._plain import Evaluation, plain, plainly, quietly
@@ -127,6 +128,7 @@ class _Faked(Function):
             return run(*flat)
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
         needed = ctx.needs_input_grad[2:]
         with ctx.mode, torch.enable_grad():

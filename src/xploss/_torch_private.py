@@ -33,9 +33,11 @@ def mode_is_active() -> bool:
 def fake_mode(tensor: torch.Tensor) -> Any:
     """The mode of a `FakeTensor`, outside of which it cannot meet a number; or None.
 
-    No public name tells; a compiler has entered it already.
+    No public name tells.  None where a mode is active, or a compiler, which entered it.
     """
     if type(tensor) is torch.Tensor or torch.compiler.is_compiling():
+        return None
+    if mode_is_active():
         return None
     return getattr(tensor, "fake_mode", None)
 
