@@ -18,6 +18,7 @@ from reference import flushed, from_logit, from_probability, ulps
 
 from xploss import compat
 from xploss.compat._keras_losses import REDUCTIONS
+from xploss.compat._shared import in_callers_words
 
 keras, optax, sklearn = compat.keras, compat.optax, compat.sklearn
 tensorflow, torch = compat.tensorflow, compat.torch
@@ -427,6 +428,21 @@ def test_keras_takes_weights_of_the_host(backend, kind, shapes):
     assert type(result) is type(right)
     if backend.has_values:
         np.testing.assert_array_equal(*map(backend.numpy, (result, right)))
+
+
+def test_errors_of_another_kind_are_left_as_they_are():
+    """They may be made of more than a message, as Python's of encodings are."""
+
+    @in_callers_words(labels="y_true")
+    def raising(error):
+        raise error
+
+    error = UnicodeDecodeError("utf-8", b"`labels`", 0, 1, "of `labels`")
+    with pytest.raises(UnicodeDecodeError) as caught:
+        raising(error)
+    assert caught.value is error
+    with pytest.raises(ValueError, match="`y_true` is wrong"):
+        raising(ValueError("`labels` is wrong"))
 
 
 @pytest.mark.parametrize("from_logits", [False, True])

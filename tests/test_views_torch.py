@@ -273,6 +273,9 @@ def test_a_fake_tensor_outside_its_mode(loss):
     assert result.shape == ()
     gradient = xploss.value_and_grad(loss)(x.detach(), y.detach())[1]
     assert (type(gradient), gradient.shape) == (type(x), X.shape)
+    both = xploss.value_and_grad(loss)(x, y)
+    slopes = torch.autograd.grad(both[0], (x, y))
+    assert [slope.shape for slope in slopes] == [X.shape, X.shape]
     for options in ({}, {"weights": y, "reduction": "weighted_mean"}):
         x.grad = y.grad = None
         loss(x, y, label_smoothing=0.1, **options).backward()

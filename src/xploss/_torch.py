@@ -129,7 +129,7 @@ class _Faked(Function):
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
+    def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
         needed = ctx.needs_input_grad[2:]
         with ctx.mode, torch.enable_grad():
             again = [
@@ -137,7 +137,8 @@ class _Faked(Function):
                 for a, need in zip(ctx.flat, needed, strict=True)
             ]
             leaves = [a for a, need in zip(again, needed, strict=True) if need]
-            slopes = iter(torch.autograd.grad(ctx.run(*again), leaves, upstream))
+            outputs = ctx.run(*again)
+            slopes = iter(torch.autograd.grad(outputs, leaves, upstream))
         return (None, None, *(next(slopes) if need else None for need in needed))
 
 

@@ -91,6 +91,8 @@ def in_callers_words(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]
             try:
                 return function(*args, **options)
             except (TypeError, ValueError) as error:
+                if type(error) not in (TypeError, ValueError):
+                    raise  # another library's, which is not made of a message alone
                 message = re.sub(r"`(\w+)", renamed, str(error))
                 raise type(error)(message) from error.__cause__
 
