@@ -124,6 +124,7 @@ class _Faked(Function):
     @staticmethod
     def forward(ctx: Any, mode: Any, run: Callable[..., Any], *flat: Any) -> Any:
         ctx.mode, ctx.run, ctx.flat = mode, run, flat
+        ctx.set_materialize_grads(False)  # which would be zeros of no mode
         with mode:
             return run(*flat)
 
@@ -137,8 +138,14 @@ class _Faked(Function):
                 for a, need in zip(ctx.flat, needed, strict=True)
             ]
             leaves = [a for a, need in zip(again, needed, strict=True) if need]
-            outputs = ctx.run(*again)
-            slopes = iter(torch.autograd.grad(outputs, leaves, upstream))
+            made = ctx.run(*again)
+            outputs = made if isinstance(made, tuple) else (made,)
+            asked = [k for k, slope in enumerate(upstream) if slope is not None]
+            slopes = iter(
+                torch.autograd.grad(
+                    [outputs[k] for k in asked], leaves, [upstream[k] for k in asked]
+                )
+            )
         return (None, None, *(next(slopes) if need else None for need in needed))
 
 
