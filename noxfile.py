@@ -159,7 +159,9 @@ def examples(session: nox.Session) -> None:
     # Without the settings for our own sources, which skip the libraries.
     users = ("tests/typed_user.py", "tests/wrongly_typed_user.py")
     session.run("mypy", "--config-file=", "--strict", *users)
-    session.run("basedpyright", "--project=pyproject.toml")
+    # It would rather take a .venv that stands beside pyproject.toml.
+    python = Path(session.bin) / "python"
+    session.run("basedpyright", "--project=pyproject.toml", f"--pythonpath={python}")
 
 
 @nox.session(tags=["all"])
