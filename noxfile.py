@@ -1,15 +1,20 @@
 """Test sessions, one per backend; versions come from pyproject.toml.
 
 nox                     lint, every backend's tests, the agreement matrix
-nox -t all              examples, pages, peers, training, scale, wheel, benchmarks,
-                        the oldest and the newest versions
+nox -t all              more draws, examples, pages, peers, training, scale, wheel,
+                        benchmarks, the oldest and the newest versions
 nox -s "tests(torch)"   one backend
 nox -s "fuzz(numpy)"    a million drawn calls, in an hour or two
 nox -s "soak(jax)"      five minutes of calls, in which nothing may grow
 nox -s newest_libraries the newest of every library, whatever is pinned
+
+Sessions that need no versions of their own share one environment, and run their tests
+side by side.
 """
 
+import os
 import platform
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -22,25 +27,55 @@ nox.options.default_venv_backend = "venv"  # uv would fetch torch's CUDA build
 nox.options.error_on_missing_interpreters = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-BACKENDS = ["numpy", "strict", "torch", "jax", "cupy", "dask"]
+BACKENDS = list(runpy.run_path("tests/support/libraries.py")["LIBRARIES"])
 NEWEST = [b for b in BACKENDS if b != "cupy"] + [
     "compat"
 ]  # CuPy's host is of one version
 CUPY_RUNS = (sys.platform, platform.machine()) == ("linux", "x86_64")
+SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal")
+SUPPORT = {"PYTHONPATH": os.pathsep.join(("tests/support", "tests/reference"))}
+
+# ---- environments --------------------------------------------------------------------
 
 
 def install(session: nox.Session, *groups: str, package: str = ".") -> None:
+    """Into an environment of the session's own."""
     requirements = nox.project.dependency_groups(PROJECT, *groups) if groups else ()
     session.install(package, *requirements)
 
 
-def install_backend(session: nox.Session, backend: str) -> None:
+@nox.session(reuse_venv=True)
+def environment(session: nox.Session) -> None:
+    """What other sessions share: the package, and every backend as it is pinned."""
+    install(session, "lint", "test", *(b for b in BACKENDS if b != "cupy" or CUPY_RUNS))
+
+
+def shared(session: nox.Session, *groups: str) -> str:
+    """The Python of the shared environment, in which these groups are as well."""
+    folder = Path(session.cache_dir).resolve().parent / "environment"
+    places = (folder / "bin" / "python", folder / "Scripts" / "python.exe")
+    python = str(next(place for place in places if place.exists()))
+    requirements = nox.project.dependency_groups(PROJECT, *groups) if groups else ()
+    if requirements:
+        session.run(python, "-m", "pip", "install", "-q", *requirements, external=True)
+    return python
+
+
+def run(session: nox.Session, python: str, *command: str, **env: str) -> None:
+    session.run(python, "-m", *command, external=True, env=env)
+
+
+SHARING = {"venv_backend": "none", "requires": ["environment"]}
+
+# ---- sessions ------------------------------------------------------------------------
+
+
+def skip_cupy(session: nox.Session, backend: str) -> None:
     if backend == "cupy" and not CUPY_RUNS:
         session.skip(
             "without a GPU the CuPy wheel runs on 64-bit x86 Linux only, and "
             f"{sys.platform} {platform.machine()} has none or cannot run it"
         )
-    install(session, "test", backend)
 
 
 def matrix_folder(session: nox.Session) -> Path:
@@ -48,57 +83,71 @@ def matrix_folder(session: nox.Session) -> Path:
     return Path(session.cache_dir).resolve() / "matrix"
 
 
-@nox.session
+@nox.session(**SHARING)
 def lint(session: nox.Session) -> None:
     """Style, and types in strict mode."""
-    install(session, "lint")
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("mypy")
+    python = shared(session)
+    run(session, python, "ruff", "check", ".")
+    run(session, python, "ruff", "format", "--check", ".")
+    run(session, python, "mypy")
 
 
-@nox.session
+@nox.session(**SHARING)
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session: nox.Session, backend: str) -> None:
-    """The tests on one backend; they fail if it is missing."""
-    install_backend(session, backend)
+    """The tests on one backend; they fail if it is missing.
+
+    What the hostile variants do in every dtype, and most draws, are in `thorough`.
+    """
+    skip_cupy(session, backend)
     report = matrix_folder(session) / f"{backend}.json"
     report.unlink(missing_ok=True)
-    session.run(
-        "pytest", f"--backend={backend}", f"--matrix={report}", *session.posargs
-    )
+    options = [f"--backend={backend}", "--part=first", f"--matrix={report}"]
+    options += [*SIDE_BY_SIDE, *session.posargs]
+    run(session, shared(session), "pytest", *options)
 
 
-@nox.session
+@nox.session(**SHARING, tags=["all"])
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def thorough(session: nox.Session, backend: str) -> None:
+    """What `tests` leaves out on one backend, and other draws."""
+    skip_cupy(session, backend)
+    options = [f"--backend={backend}", "--part=rest", *SIDE_BY_SIDE, *session.posargs]
+    run(session, shared(session), "pytest", *options)
+
+
+@nox.session(**SHARING)
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def fuzz(session: nox.Session, backend: str) -> None:
     """A million drawn calls on NumPy, others each time; fewer on slower libraries."""
-    install_backend(session, backend)
-    options = [f"--backend={backend}", "--hypothesis-profile=long"]
-    session.run("pytest", *options, "tests/test_fuzzing.py", *session.posargs)
+    skip_cupy(session, backend)
+    options = [f"--backend={backend}", "--hypothesis-profile=long", *session.posargs]
+    run(session, shared(session), "pytest", "tests/families/test_fuzzing.py", *options)
 
 
-@nox.session
+@nox.session(**SHARING)
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def soak(session: nox.Session, backend: str) -> None:
     """Five minutes of mixed calls on one backend: nothing may grow."""
-    install_backend(session, backend)
-    session.run("python", "tests/soak.py", f"--backend={backend}", *session.posargs)
+    skip_cupy(session, backend)
+    command = [shared(session), "tests/support/soak.py", f"--backend={backend}"]
+    session.run(*command, *session.posargs, external=True, env=SUPPORT)
 
 
-@nox.session
+@nox.session(**SHARING)
 def matrix(session: nox.Session) -> None:
     """Every backend against NumPy and the exact values; `-- --write` records it."""
     folder = str(matrix_folder(session))
     skipped = [] if CUPY_RUNS else ["--without=cupy"]
-    session.run("python", "tests/matrix.py", folder, *skipped, *session.posargs)
+    command = [shared(session), "tests/support/matrix.py", folder, *skipped]
+    session.run(*command, *session.posargs, external=True)
 
 
 @nox.session(python=["3.12", "3.13"], tags=["all"])
 def newest(session: nox.Session) -> None:
     """The NumPy core on newer Pythons, with the newest NumPy."""
     install(session, "test")
-    session.run("pytest", "--backend=numpy")
+    session.run("pytest", "--backend=numpy", "--part=first", *SIDE_BY_SIDE)
 
 
 @nox.session
@@ -111,7 +160,7 @@ def newest_libraries(session: nox.Session, group: str) -> None:
     session.run("python", "-m", "pip", "list")
     if group == "compat":
         names = ("torch", "optax", "sklearn", "keras")
-        tests = [f"tests/parity/test_{name}.py" for name in names]
+        tests = [f"tests/compat/parity/test_{name}.py" for name in names]
         session.run("pytest", *tests, *session.posargs, env={"KERAS_BACKEND": "jax"})
     else:
         session.run("pytest", f"--backend={group}", *session.posargs)
@@ -122,7 +171,9 @@ def free_threaded(session: nox.Session) -> None:
     """Threads, and the NumPy core, on a Python without its global lock."""
     install(session, "numpy")
     session.install("pytest>=9", "mpmath>=1.3")  # the rest has no such wheels
-    names = [f"tests/test_{name}.py" for name in ("faults", "options", "exactness")]
+    names = [
+        f"tests/families/test_{name}.py" for name in ("faults", "options", "exactness")
+    ]
     session.run("pytest", "--backend=numpy", *names, env={"PYTHON_GIL": "0"})
 
 
@@ -143,77 +194,77 @@ def oldest(session: nox.Session, backend: str) -> None:
     lowest = [r.replace(">=", "==") for r in [*project["dependencies"], *extra]]
     tools = nox.project.dependency_groups(PROJECT, "test")
     session.install(".", *lowest, *tools)
-    session.run("pytest", f"--backend={backend}", *session.posargs)
+    session.run("pytest", f"--backend={backend}", *SIDE_BY_SIDE, *session.posargs)
 
 
-@nox.session(tags=["all"])
+@nox.session(**SHARING, tags=["all"])
 def examples(session: nox.Session) -> None:
     """Examples, `python -m xploss`, wrong calls, types: with every backend there."""
-    install(session, "test", "lint", *(b for b in BACKENDS if b != "cupy" or CUPY_RUNS))
-    session.run("python", "-m", "xploss")
-    session.run("python", "examples/replicas.py")
-    session.run("python", "examples/breast_cancer.py")
-    names = ["tests/test_examples.py", "tests/test_main.py"]
-    session.run("pytest", "--backend=numpy", *names)
-    session.run("pytest", "--backend=numpy", "tests/errors", *session.posargs)
+    python = shared(session)
+    run(session, python, "xploss")
+    for name in ("replicas", "breast_cancer"):
+        session.run(python, f"examples/{name}.py", external=True)
+    names = ["tests/pages/test_examples.py", "tests/pages/test_main.py"]
+    run(session, python, "pytest", "--backend=numpy", *names)
+    options = ["--backend=numpy", "tests/pages/errors", *session.posargs]
+    run(session, python, "pytest", *options)
     # Without the settings for our own sources, which skip the libraries.
-    users = ("tests/typed_user.py", "tests/wrongly_typed_user.py")
-    session.run("mypy", "--config-file=", "--strict", *users)
+    users = ("tests/house/typed_user.py", "tests/house/wrongly_typed_user.py")
+    run(session, python, "mypy", "--config-file=", "--strict", *users)
     # It would rather take a .venv that stands beside pyproject.toml.
-    python = Path(session.bin) / "python"
-    session.run("basedpyright", "--project=pyproject.toml", f"--pythonpath={python}")
+    checker = ("basedpyright", "--project=pyproject.toml", f"--pythonpath={python}")
+    run(session, python, *checker)
 
 
-@nox.session(tags=["all"])
+@nox.session(**SHARING, tags=["all"])
 def compat(session: nox.Session) -> None:
     """Other libraries' losses beside ours by their names, on each Keras backend."""
-    install(session, "test", "compat")
-    peers = [f"tests/parity/test_{name}.py" for name in ("torch", "optax", "sklearn")]
-    session.run("pytest", *peers, *session.posargs)
+    python, folder = shared(session, "compat"), "tests/compat/parity"
+    peers = [f"{folder}/test_{name}.py" for name in ("torch", "optax", "sklearn")]
+    run(session, python, "pytest", *peers, *SIDE_BY_SIDE, *session.posargs)
     for backend in ("jax", "torch", "numpy"):
-        keras = {"KERAS_BACKEND": backend}
-        session.run("pytest", "tests/parity/test_keras.py", *session.posargs, env=keras)
+        options = [f"{folder}/test_keras.py", *SIDE_BY_SIDE, *session.posargs]
+        run(session, python, "pytest", *options, KERAS_BACKEND=backend)
 
 
 @nox.session(tags=["all"])
 def tensorflow(session: nox.Session) -> None:
     """TensorFlow's losses beside ours by its names."""
     install(session, "test", "tensorflow")
-    session.run("pytest", "tests/parity/test_tensorflow.py", *session.posargs)
+    session.run("pytest", "tests/compat/parity/test_tensorflow.py", *session.posargs)
 
 
-@nox.session(tags=["all"])
+@nox.session(**SHARING, tags=["all"])
 def onnx(session: nox.Session) -> None:
     """Every public function exported by PyTorch, and run by onnxruntime."""
-    install(session, "test", "onnx")
-    session.run("pytest", "tests/exported", *session.posargs)
+    options = ["tests/backends/exported", *SIDE_BY_SIDE, *session.posargs]
+    run(session, shared(session, "onnx"), "pytest", *options)
 
 
-@nox.session(tags=["all"])
+@nox.session(**SHARING, tags=["all"])
 def integrations(session: nox.Session) -> None:
     """Real training: PyTorch, Flax, Keras, scikit-learn, XGBoost, LightGBM."""
-    install(session, "test", "integrations")
-    keras = "tests/integrations/test_keras.py"
-    session.run("pytest", "tests/integrations", f"--ignore={keras}", *session.posargs)
+    python, keras = shared(session, "integrations"), "tests/integrations/test_keras.py"
+    options = ["tests/integrations", f"--ignore={keras}", *session.posargs]
+    run(session, python, "pytest", *options)
     for backend in ("jax", "torch"):
-        session.run("pytest", keras, *session.posargs, env={"KERAS_BACKEND": backend})
+        run(session, python, "pytest", keras, *session.posargs, KERAS_BACKEND=backend)
 
 
-@nox.session(tags=["all"])
+@nox.session(**SHARING, tags=["all"])
 def scale(session: nox.Session) -> None:
     """Clusters, sharded arrays, several processes, arrays larger than memory."""
-    install(session, "test", "scale", *(["cupy"] if CUPY_RUNS else []))
-    session.run("pytest", "tests/scale", *session.posargs)
+    run(session, shared(session, "scale"), "pytest", "tests/scale", *session.posargs)
 
 
-@nox.session(tags=["all"])
+@nox.session(**SHARING, tags=["all"])
 def docs(session: nox.Session) -> None:
     """Every example in the README and in the docstrings."""
-    install(session, "test", "torch", "jax", "dask")
     # They have no example, and import CuPy and Keras.
-    without = [f"--ignore=src/xploss/{f}.py" for f in ("_cupy", "compat/_keras_module")]
-    options = ["--doctest-modules", "--doctest-glob=*.md", *without]
-    session.run("pytest", *options, "src/xploss", "README.md")
+    names = ("backends/cupy", "compat/keras/_module")
+    options = ["--doctest-modules", "--doctest-glob=*.md"]
+    options += [f"--ignore=src/xploss/{name}.py" for name in names]
+    run(session, shared(session), "pytest", *options, "src/xploss", "README.md")
 
 
 @nox.session(tags=["all"])
@@ -228,14 +279,14 @@ def build(session: nox.Session) -> None:
     shutil.unpack_archive(source, out)
     with session.chdir(out / source.name.removesuffix(".tar.gz")):
         shutil.rmtree("src")  # what is imported is what is installed
-        session.run("pytest", "--backend=numpy")
+        session.run("pytest", "--backend=numpy", "--part=first", *SIDE_BY_SIDE)
 
 
-@nox.session(tags=["all"])
+@nox.session(**SHARING, tags=["all"])
 def bench(session: nox.Session) -> None:
     """Every peer beside ours; under `-t all` a smoke run. `nox -s bench -- --whole`."""
-    install(session, "compat", "bench")
-    session.run("python", "benchmarks/bench.py", *session.posargs)
+    python = shared(session, "compat", "bench")
+    session.run(python, "benchmarks/bench.py", *session.posargs, external=True)
 
 
 @nox.session

@@ -4,7 +4,7 @@
     python benchmarks/errors.py draw docs/errors.svg
 
 In float32, logits from -80 to 80, where no loss is subnormal (XLA makes those 0);
-labels 0, 1 and one ulp below 1; the exact loss is `xploss._exact`'s, by decimal
+labels 0, 1 and one ulp below 1; the exact loss is `xploss.report.exact`'s, by decimal
 arithmetic.  TensorFlow wants an environment of its own, so each run writes what it is
 asked for and keeps the rest.
 """
@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from xploss import _replicas, sigmoid_cross_entropy
-from xploss._exact import reference, ulps
+from xploss import sigmoid_cross_entropy
+from xploss.report import by_hand
+from xploss.report.exact import reference, ulps
 
 FOUND = Path(__file__).parent / "errors.json"
 LOGITS = np.linspace(-80, 80, 1281, dtype=np.float32)
@@ -66,7 +67,7 @@ def ours(logits: Any, labels: Any) -> Any:
 
 
 PEERS: dict[str, Callable[[Any, Any], Any]] = {
-    "textbook": _replicas.plain,
+    "textbook": by_hand.plain,
     "keras": of_keras,
     "tensorflow": of_tensorflow,
     "torch": of_torch,

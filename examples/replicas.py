@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xploss import _replicas, sigmoid, sigmoid_cross_entropy
-from xploss._exact import reference, ulps
+from xploss import sigmoid, sigmoid_cross_entropy
 from xploss.compat import keras, tensorflow
+from xploss.report import by_hand
+from xploss.report.exact import reference, ulps
 
 LOGITS = (-math.inf, -800.0, -40.0, -2.0, 0.0, 2.0, 40.0, 800.0, math.inf)
 LABELS = (0.0, 1.0, 0.3)  # two hard ones and a soft one
@@ -28,7 +29,7 @@ def ours(logits: Any, labels: Any) -> Any:
     return sigmoid_cross_entropy(logits, labels, reduction="none")
 
 
-REPLICAS = (_replicas.plain, _replicas.epsilon_inside, _replicas.max_form)
+REPLICAS = (by_hand.plain, by_hand.epsilon_inside, by_hand.max_form)
 SPELLINGS = (*REPLICAS, ours)
 
 

@@ -9,6 +9,7 @@ to NumPy's run.
 import importlib
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import backends
@@ -17,13 +18,17 @@ import pytest
 
 def pytest_addoption(parser):
     parser.addoption("--backend", action="append", choices=list(backends.LIBRARIES))
+    parser.addoption("--part", choices=("first", "rest", "whole"), default="whole")
     parser.addoption("--matrix", type=Path, help="where to leave the matrix, as JSON")
 
 
 @pytest.hookimpl(tryfirst=True)  # hypothesis loads its profile in this hook too
 def pytest_configure(config):
-    if config.getoption("--hypothesis-profile", None):
+    part = config.getoption("--part")
+    if part != "whole" or config.getoption("--hypothesis-profile", None):
         importlib.import_module("strategies")  # which registers them, and takes 0.3 s
+    if part != "whole":
+        config.option.hypothesis_profile = part
     config.addinivalue_line(
         "markers", "library(name): runs when that library is tested"
     )
@@ -31,11 +36,13 @@ def pytest_configure(config):
     config.stash[LIBRARIES] = chosen
     config.stash[VARIANTS] = [b for name in chosen for b in backends.variants(name)]
     config.stash[MATRIX] = {}
+    config.stash[DRAWN] = Counter()
 
 
 LIBRARIES = pytest.StashKey[list]()
 VARIANTS = pytest.StashKey[list]()
 MATRIX = pytest.StashKey[dict]()
+DRAWN = pytest.StashKey[Counter]()
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -116,13 +123,30 @@ def pytest_report_header(config):
     ]
 
 
-def pytest_terminal_summary(terminalreporter):
+def drawn():
+    """How many examples were drawn here, by backend."""
     fuzzing = sys.modules.get("strategies")
-    for backend, examples in fuzzing.COUNTS.items() if fuzzing else ():
+    return dict(fuzzing.COUNTS) if fuzzing else {}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """What a worker of pytest-xdist has found out goes to the process that reports."""
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[MATRIX].update(output.get("matrix", {}))
+    node.config.stash[DRAWN].update(output.get("drawn", {}))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for backend, examples in (config.stash[DRAWN] + Counter(drawn())).items():
         terminalreporter.write_line(f"fuzzing {backend}: {examples} examples")
 
 
 def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        rows = session.config.stash[MATRIX]
+        session.config.workeroutput.update(matrix=rows, drawn=drawn())
+        return
     path = session.config.getoption("--matrix")
     if path is None:
         return
@@ -132,5 +156,8 @@ def pytest_sessionfinish(session):
     }
     counts["failed"] += len(reporter.stats.get("error", ()))
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = session.config.stash[MATRIX]
+    found = session.config.stash[MATRIX]
+    variants = session.config.stash[VARIANTS]
+    order = (f"{b} {dtype}" for b in variants for dtype in b.dtypes)
+    rows = {name: found[name] for name in order if name in found}
     path.write_text(json.dumps({"counts": counts, "rows": rows}, indent=1) + "\n")

@@ -7,9 +7,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ._derivatives import grad_and_hess, value_and_grad
-from ._labels import check_labels
-from ._losses import (
+from ._binary import (
     binary_cross_entropy,
     log_sigmoid,
     sigmoid,
@@ -17,6 +15,8 @@ from ._losses import (
     sigmoid_focal_loss,
     softplus,
 )
+from ._derivatives import grad_and_hess, value_and_grad
+from ._labels import check_labels
 
 __all__ = [
     "binary_cross_entropy",

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from ._arrays import kind
-from ._losses import binary_cross_entropy, sigmoid_cross_entropy, sigmoid_focal_loss
-from ._problem import Problem, carried_out, evaluate, reduced_with_gradient
+from ._call import Call, MadeOf, gradient_and_hessian, value_and_gradient
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,19 +63,27 @@ def unwrapped(loss: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     return function, (*args, *loss.args), keywords | loss.keywords
 
 
-def _checker(
-    loss: Any, transform: str, losses: tuple[Callable[..., Any], ...]
-) -> Callable[..., Problem]:
-    """The `checked` of one of `losses`, or of a `functools.partial` of one."""
+def _checked_call(loss: Any, transform: str, quantity: str) -> Callable[..., Call]:
+    """What checks a call of a loss of ours, or of a `functools.partial` of one."""
     function, args, keywords = unwrapped(loss)
-    if not any(function is ours for ours in losses):
-        names = " or ".join(f"`xploss.{ours.__name__}`" for ours in losses)
+    made_of: MadeOf | None = getattr(function, "made_of", None)
+    # What wraps a loss, such as `jax.jit`, has its attributes.
+    if (
+        made_of is None
+        or made_of.loss is not function
+        or getattr(made_of.formula, quantity) is None
+    ):
         raise TypeError(
-            f"`{transform}` takes {names}, or a functools.partial of it; "
+            f"`{transform}` takes {_OF[quantity]}, or a functools.partial of it; "
             f"got {kind(loss)}, {loss!r:.60}"
         )
-    checked: Callable[..., Problem] = function.__wrapped__
-    return functools.partial(checked, *args, **keywords)
+    return functools.partial(made_of.call, *args, **keywords)
+
+
+_OF = {
+    "value_and_slope": "a loss, such as `xploss.sigmoid_cross_entropy`",
+    "slope_and_curvature": "a loss of logits, such as `xploss.sigmoid_cross_entropy`",
+}
 
 
 def _refuse_reduction(options: dict[str, Any]) -> None:
@@ -99,7 +106,7 @@ def value_and_grad(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
         dL/dp = neg / (1 - p) - pos / p                     probabilities
 
     with ``r = (pos - neg) * p * (1 - p) / (1 - p_t)``, the rate at which
-    log(1 - p_t) falls with x; derived in `xploss/_formula.py`.
+    log(1 - p_t) falls with x; derived in `xploss/formulas`.
 
     Parameters
     ----------
@@ -115,18 +122,15 @@ def value_and_grad(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
     Examples
     --------
     >>> import numpy as np
+    >>> from xploss import sigmoid_cross_entropy
     >>> value, gradient = value_and_grad(sigmoid_cross_entropy)(np.zeros(4), 1)
     >>> print(value, gradient)
     0.6931471805599453 [-0.125 -0.125 -0.125 -0.125]
     """
-    losses = (sigmoid_cross_entropy, sigmoid_focal_loss, binary_cross_entropy)
-    checked = _checker(loss, "value_and_grad", losses)
+    checked_call = _checked_call(loss, "value_and_grad", "value_and_slope")
 
     def pair(*args: Any, **options: Any) -> tuple[Any, Any]:
-        p = checked(*args, **options)
-        formula = p.formulas.value_and_slope
-        results: tuple[Any, Any] = carried_out(reduced_with_gradient, p, formula)
-        return results
+        return value_and_gradient(checked_call(*args, **options))
 
     returns = "(value, gradient of that value by the first argument), in closed form."
     return Derived(value_and_grad, loss, pair, returns)
@@ -141,7 +145,7 @@ def grad_and_hess(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
         dL/dx   = neg * sigmoid(x) - pos * sigmoid(-x)
         d2L/dx2 = (pos + neg) * sigmoid(x) * sigmoid(-x)
 
-    and of the focal loss as derived in `xploss/_formula.py`.
+    and of the focal loss as derived in `xploss/formulas/focal.py`.
 
     Parameters
     ----------
@@ -157,21 +161,18 @@ def grad_and_hess(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
     Examples
     --------
     >>> import numpy as np
+    >>> from xploss import sigmoid_cross_entropy
     >>> gradient, hessian = grad_and_hess(sigmoid_cross_entropy)(np.array([0., 40.]), 1)
     >>> print(gradient, hessian)
     [-5.00000000e-01 -4.24835426e-18] [2.50000000e-01 4.24835426e-18]
     """
-    checked = _checker(
-        loss, "grad_and_hess", (sigmoid_cross_entropy, sigmoid_focal_loss)
-    )
+    checked_call = _checked_call(loss, "grad_and_hess", "slope_and_curvature")
     _refuse_reduction(unwrapped(loss)[2])
 
     def pair(*args: Any, **options: Any) -> tuple[Any, Any]:
         _refuse_reduction(options)
-        p = checked(*args, reduction="none", **options)
-        formula = p.formulas.slope_and_curvature
-        slopes, curvatures = carried_out(evaluate, p, formula, 2)
-        return slopes, curvatures
+        call = checked_call(*args, reduction="none", **options)
+        return gradient_and_hessian(call)
 
     returns = "(gradient, Hessian) by the first argument, per element, in closed form."
     return Derived(grad_and_hess, loss, pair, returns, without=("reduction", "axis"))

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import FLOATS, REALS, AnyArray, anchor, computing_dtype, dtype_name
-from ._problem import elementwise
+from ._arguments import anchor
+from ._arrays import FLOATS, REALS, AnyArray, computing_dtype, dtype_name
 
 
 def check_labels(labels: AnyArray, *, where: AnyArray | bool | None = None) -> None:
@@ -40,12 +40,11 @@ def check_labels(labels: AnyArray, *, where: AnyArray | bool | None = None) -> N
     xp, mask = first.xp, first.mask(where)
     if dtype_name(labels) == "bool":
         return
-    wrong = elementwise(xp, _outside, (labels, mask), xp.bool)
+    wrong = first.backend.elementwise(_outside, (labels, mask), xp.bool)
     count = int(xp.count_nonzero(wrong))
     if count and any(size != size for size in first.shape):
-        from . import _dask  # which cannot index what it does not know the size of
-
-        labels, where = _dask.in_memory(labels, where)
+        # Of a size that is not known there is no index.
+        labels, where = first.backend.in_memory(labels, where)
         check_labels(labels, where=where)
     elif count:
         flat = xp.reshape(xp.astype(wrong, xp.int8), (-1,))

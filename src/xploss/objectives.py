@@ -11,12 +11,18 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from ._arrays import Anchor, anchor, finite, kind, library, namespace
+from ._arguments import (
+    Anchor,
+    anchor,
+    backend_of,
+    check_least,
+    check_number,
+    finite,
+)
+from ._arrays import kind
+from ._binary import sigmoid_cross_entropy, sigmoid_focal_loss
 from ._derivatives import grad_and_hess, unwrapped
 from ._labels import check_labels
-from ._losses import sigmoid_cross_entropy, sigmoid_focal_loss
-from ._plain import quietly
-from ._problem import check_least, check_number
 from .compat._shared import listed
 
 __all__ = ["catboost", "lightgbm", "xgboost"]
@@ -52,8 +58,8 @@ def _derivatives(
     _check_labels(labels)
     xp, weights, labels = first.xp, first.weights(weights), first.labels(labels)
     gradient, hessian = grad_and_hess(loss)(xp.astype(margins, xp.float64), labels)
-    pair: tuple[Any, Any] = quietly(
-        xp, _rounded, xp, gradient, hessian, weights, floor, dtype
+    pair: tuple[Any, Any] = first.backend.run(
+        margins, _rounded, xp, gradient, hessian, weights, floor, dtype
     )
     return pair
 
@@ -70,7 +76,7 @@ def _rounded(
 
 def _checked_margins(margins: Any) -> Anchor:
     first = anchor("margins", margins)
-    if library(first.xp) not in ("numpy", "cupy"):
+    if not first.backend.taken_by_boosters:
         raise TypeError(
             f"`margins` must be an array of NumPy or CuPy, as boosters take no other; "
             f"got {kind(margins)}; pass `numpy.from_dlpack(...)` of it"
@@ -107,11 +113,13 @@ def _together(margins: Any, *others: Any) -> tuple[Any, ...]:
     """On the device, if one is: XGBoost may hold some here and some there."""
     names = ("margins", "labels", "weights")
     arrays = tuple(map(_one_column, names, (margins, *others)))
-    spaces = [namespace("margins", array) for array in arrays if array is not None]
-    cupy = next((xp for xp in spaces if library(xp) == "cupy"), None)
-    if cupy is None:
+    backends = [backend_of("margins", array) for array in arrays if array is not None]
+    on_device = [b.xp for b in backends if b.taken_by_boosters and b.xp is not np]
+    if not on_device:
         return arrays
-    return tuple(None if array is None else cupy.asarray(array) for array in arrays)
+    return tuple(
+        None if array is None else on_device[0].asarray(array) for array in arrays
+    )
 
 
 def _one_column(name: str, values: Any) -> Any:

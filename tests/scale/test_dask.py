@@ -17,14 +17,11 @@ from expected import (
     LABELS,
     LOGITS,
     LOSSES,
-    OPTIONS,
-    Loss,
     dtype_of,
     each,
     every_function,
     is_like,
 )
-from focal_reference import from_logit_focal
 from scale import periodic
 from scale.workers import bytes_received, most_memory
 
@@ -37,12 +34,12 @@ value_and_grad = xploss.value_and_grad(cross_entropy)
 
 # ---- blocks of NumPy's and of CuPy's ---------------------------------------------
 
-FOCAL = Loss(xploss.sigmoid_focal_loss, LOGITS, LABELS, from_logit_focal)
+FOCAL = LOSSES[2]
 BLOCKS = [
     pytest.param("numpy", FOCAL, id="numpy-focal"),
     *(
         pytest.param("cupy", loss, marks=pytest.mark.library("cupy"), id=f"cupy-{loss}")
-        for loss in (*LOSSES, FOCAL)
+        for loss in LOSSES
     ),
 ]
 SIZES = {"known": partial(chunked, chunks=(1, 2)), "unknown": unknown}
@@ -61,17 +58,13 @@ def on_host(array):
     return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
-def options_for(loss):
-    return {k: v for k, v in OPTIONS.items() if loss is not FOCAL or k != "pos_weight"}
-
-
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("optional", [False, True], ids=["plain", "options"])
 @pytest.mark.parametrize(("library", "loss"), BLOCKS)
 def test_blocks_of_a_library(computes, library, loss, optional, sizes):
     """Nothing is computed before it is asked for; then it is what whole arrays give."""
     array = arrays_of(library)
-    options = options_for(loss) if optional else {}
+    options = loss.options if optional else {}
     options |= {k: array(v) for k, v in options.items() if isinstance(v, np.ndarray)}
     first, labels = array(loss.first), array(loss.labels)
 

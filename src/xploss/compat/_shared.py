@@ -7,16 +7,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from .._arrays import (
-    FLOATS,
-    REALS,
-    anchor,
-    dtype_name,
-    library,
-    namespace,
-    single_device,
-)
-from .._problem import Problem, carried_out, reduced
+from .._arguments import anchor, backend_of
+from .._arrays import FLOATS, REALS, dtype_name
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,16 +19,11 @@ def with_leading_axes(name: str, values: Any, rank: int) -> Any:
 
     So other libraries broadcast; the core wants it written out.
     """
-    xp = namespace(name, values)
+    xp = backend_of(name, values).xp
     missing = rank - values.ndim
     if missing <= 0:
         return values
     return xp.reshape(values, (1,) * missing + tuple(values.shape))
-
-
-def by_formula(formula: Callable[..., Any], p: Problem) -> Any:
-    """A checked call by a formula that only another library has."""
-    return carried_out(reduced, p, formula)
 
 
 # ---- what other libraries take besides arrays --------------------------------------
@@ -65,15 +52,15 @@ def beside(name: str, values: Any, first_name: str, first: Any) -> Any:
     values = listed(name, values)
     if not isinstance(values, np.ndarray):
         return values
-    xp = namespace(first_name, first)
-    if library(xp) == "numpy":
+    backend = backend_of(first_name, first)
+    if isinstance(first, np.ndarray):
         return values
     checked = anchor(name, values, REALS).array
     # A copy, since PyTorch warns of memory that it may not write to; of float32 where
     # that is computed in, as not every device has float64.
     wide = checked.dtype == np.float64 and dtype_name(first) in FLOATS - {"float64"}
     host = np.array(checked, np.float32 if wide else checked.dtype)
-    return xp.asarray(host, device=single_device(xp, first))
+    return backend.xp.asarray(host, device=backend.device(first))
 
 
 # ---- errors ------------------------------------------------------------------------

@@ -6,7 +6,7 @@ here that is a ValueError, and a gamma or an alpha never enlarges the result.
 
 from typing import Any
 
-from .. import _losses
+from .. import _binary
 
 __all__ = [
     "sigmoid_binary_cross_entropy",
@@ -38,7 +38,7 @@ def sigmoid_binary_cross_entropy(logits: Any, labels: Any) -> Any:
     >>> print(sigmoid_binary_cross_entropy(np.array([-40.0, 0.0]), np.array([0, 1])))
     [4.24835426e-18 6.93147181e-01]
     """
-    return _losses.sigmoid_cross_entropy(logits, labels, reduction="none")
+    return _binary.sigmoid_cross_entropy(logits, labels, reduction="none")
 
 
 def sigmoid_focal_loss(
@@ -67,6 +67,6 @@ def sigmoid_focal_loss(
     >>> print(sigmoid_focal_loss(np.array([-2.0, 2.0]), np.array([1, 1]), alpha=0.25))
     [0.41251954 0.00045089]
     """
-    return _losses.sigmoid_focal_loss(
+    return _binary.sigmoid_focal_loss(
         logits, labels, gamma=gamma, alpha=alpha, reduction="none"
     )

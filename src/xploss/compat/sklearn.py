@@ -11,20 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import _losses
-from .._arrays import (
-    BOOLEANS,
-    FLOATS,
-    REALS,
-    Anchor,
-    anchor,
-    dtype_name,
-    is_number,
-    kind,
-    library,
-    namespace,
-    same_shape,
-)
+from .._arguments import BOOLEANS, Anchor, anchor, backend_of
+from .._arrays import FLOATS, REALS, dtype_name, is_number, same_shape
+from .._binary import binary_cross_entropy
+from ..backends.table import known
 from ._shared import in_callers_words, listed
 
 __all__ = [
@@ -37,12 +27,10 @@ def __dir__() -> list[str]:
 
 
 def _on_host(name: str, labels: Any) -> npt.NDArray[Any]:
-    if hasattr(labels, "cpu"):
-        labels = labels.cpu()  # PyTorch
-    elif kind(labels).startswith("cupy"):
-        labels = labels.get()
+    backend = known(labels)
+    labels = labels if backend is None else backend.on_host(labels)
     if isinstance(labels, np.ma.MaskedArray) or hasattr(labels, "tocsr"):
-        namespace(name, labels)  # says what to pass instead
+        backend_of(name, labels)  # says what to pass instead
     # NumPy would make strings of numbers beside strings.
     array = np.asarray(labels, object if isinstance(labels, list | tuple) else None)
     if array.ndim == 2 and array.shape[1] == 1:  # a column, as of a table
@@ -156,7 +144,7 @@ def _checked(y_proba: Any) -> Anchor:
             "`y_proba` has a length that Dask does not know; call its "
             "`.compute_chunk_sizes()`"
         )
-    if library(first.xp) == "numpy":
+    if first.xp is np:
         _check_range(first.array)
     return first
 
@@ -205,7 +193,7 @@ def _check_lengths(first: Anchor, labels: Any, weights: Any) -> None:
 
 
 _loss = in_callers_words(probs="y_proba", labels="y_true", weights="sample_weight")(
-    _losses.binary_cross_entropy
+    binary_cross_entropy
 )
 
 
@@ -284,4 +272,4 @@ def log_loss(
         weights=sample_weight,
         reduction="weighted_mean" if normalize else "sum",
     )
-    return float(loss) if library(xp) == "numpy" else loss
+    return float(loss) if xp is np else loss

@@ -6,7 +6,7 @@ The signatures are of TensorFlow 2.21 (`tf.nn`).
 from typing import Any
 
 from .._arrays import is_number, same_shape
-from .._losses import sigmoid_cross_entropy
+from .._binary import sigmoid_cross_entropy
 from ._shared import with_leading_axes
 
 __all__ = [

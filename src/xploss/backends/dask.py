@@ -1,0 +1,202 @@
+"""Dask: all that is per element, and sums, block by block, in the blocks' library.
+
+Lazy operations of Dask's would do as well, but each would warn or raise, under the
+caller's `numpy.errstate`, of underflow in a tail; and a block of CuPy's or a host
+block would not be evaluated as such arrays are elsewhere.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import dask.array
+import numpy as np
+from array_api_compat.dask import array as dask_namespace
+
+from .._arrays import instead_of
+from .base import Backend, mean
+from .job import Job
+
+BackendOf = Callable[[Any], Any]  # of a block
+
+
+class Dask(Backend):
+    def __init__(self, backend_of: BackendOf) -> None:
+        super().__init__(dask_namespace)
+        self.backend_of = backend_of
+
+    # ---- its arrays ------------------------------------------------------------------
+
+    def device(self, array: Any) -> Any:
+        return None
+
+    def instead_of(self, array: Any) -> str | None:
+        return instead_of(array._meta)
+
+    def dtype(self, name: str) -> Any:
+        return getattr(np, name, None)
+
+    def in_memory(self, *arrays: Any) -> Any:
+        """The blocks of each put together, of their own library; others as they are."""
+        return dask.compute(*arrays)
+
+    # ---- running ---------------------------------------------------------------------
+
+    def run(self, like: Any, function: Callable[..., Any], *args: Any) -> Any:
+        return function(*args)
+
+    def evaluate(self, job: Job) -> tuple[Any, ...]:
+        """The outputs, each block by the way of its own library."""
+        dtypes = job.dtypes[:1] * len(job.dtypes)
+        block = job.without_traced()._replace(dtypes=dtypes, summed=False, axis=None)
+        results = self.blockwise(partial(_evaluated, block), job.traced(), job.dtypes)
+        if not job.summed:
+            return results
+        total = self.partial_sum(results[0], job.axis, job.keepdims)
+        return self.finished(total, job.n, total.dtype), *results[1:]
+
+    def elementwise(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], dtype: Any
+    ) -> Any:
+        """function(xp, *arguments) per block: a lazy array."""
+        of_block = partial(_as_tuple, function)
+        (result,) = self.blockwise(of_block, arguments, (dtype,))
+        return result
+
+    def blockwise(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        dtypes: tuple[Any, ...],
+    ) -> tuple[Any, ...]:
+        """function(backend, *arguments) per block: lazy arrays, one of each dtype.
+
+        Its results are stacked and have to be of one dtype, that of the first.
+        """
+        arrays = [a for a in arguments if isinstance(a, dask.array.Array)]
+        arrays = [_aligned(a, arrays[0]) for a in arrays]
+        open_ = tuple(... if isinstance(a, dask.array.Array) else a for a in arguments)
+        spread = [tuple(n == 1 for n in a.shape) for a in arrays]
+        meta = arrays[0]._meta
+        stacked = dask.array.map_blocks(
+            _on_block, self.backend_of, function, open_, spread, *arrays,
+            dtype=dtypes[0], meta=meta[None].astype(dtypes[0]),
+            new_axis=0, chunks=((len(dtypes),), *arrays[0].chunks),
+        )  # fmt: skip
+        return tuple(
+            self._output(stacked, k, dtype, meta) for k, dtype in enumerate(dtypes)
+        )
+
+    def _output(self, stacked: Any, k: int, dtype: Any, meta: Any) -> Any:
+        output, meta = partial(_output_of_block, self.backend_of), meta.astype(dtype)
+        options = {"dtype": dtype, "meta": meta, "drop_axis": 0}
+        return dask.array.map_blocks(output, k, dtype, stacked, **options)
+
+    # ---- sums ------------------------------------------------------------------------
+
+    def partial_sum(
+        self,
+        values: Any,
+        axis: tuple[int, ...] | None,
+        keepdims: bool = False,
+        from_16_bits: bool = False,
+    ) -> Any:
+        """Of the blocks, merged in trees, and rounded once.
+
+        Rounded at each step, it would depend on the chunks: by 4 ulp with 4,096.
+        """
+        part = partial(_partial_sum_of_block, self.backend_of)
+        return dask.array.reduction(
+            values, part, partial(part, to=values.dtype), combine=part,
+            axis=axis, keepdims=keepdims, dtype=values.dtype,
+        )  # fmt: skip
+
+    def finished(self, total: Any, n: int | None, dtype: Any) -> Any:
+        return total if n is None else self.elementwise(mean, (total, n), dtype)
+
+    def counted_of(self, first: Any, axis: Any, *options: Any) -> tuple[Any, int]:
+        """Blocks that the count needs as well would be sent about."""
+        return dask_namespace.zeros_like(first), 1
+
+
+# ---- blocks --------------------------------------------------------------------------
+
+
+def _aligned(array: Any, like: Any) -> Any:
+    """`array` in the blocks of `like`, along the axes where both sizes are known."""
+    if array.ndim == 0:
+        return array
+    chunks = tuple(
+        own if n == 1 or n != n or m != m else wanted
+        for n, m, own, wanted in zip(
+            array.shape, like.shape, array.chunks, like.chunks, strict=True
+        )
+    )
+    array = array.rechunk(chunks)
+    for n, own, wanted in zip(array.shape, array.chunks, like.chunks, strict=True):
+        if n != 1 and len(own) != len(wanted):
+            raise ValueError(
+                f"blocks of sizes {wanted} and {own} do not match, and Dask cannot cut "
+                f"anew where it does not know a size; call `.compute_chunk_sizes()`"
+            )
+    return array
+
+
+def _on_block(
+    backend_of: BackendOf,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    spread: list[tuple[bool, ...]],
+    *blocks: Any,
+) -> Any:
+    """`arguments` with the blocks in the places that hold an Ellipsis."""
+    _check_sizes(spread, blocks)
+    first, remaining = blocks[0], iter(blocks)
+    filled = [next(remaining) if a is ... else a for a in arguments]
+    backend = backend_of(first)
+    results = backend.run(first, function, backend, *filled)
+    return results[0][None] if len(results) == 1 else backend.xp.stack(results)
+
+
+def _check_sizes(spread: list[tuple[bool, ...]], blocks: tuple[Any, ...]) -> None:
+    """Sizes that Dask did not know would broadcast in silence where one is 1."""
+    first = blocks[0].shape
+    for ones, block in zip(spread, blocks, strict=True):
+        sizes = zip(ones, block.shape, first, strict=False)  # none of a 0-d block
+        if any(n != m and not one for one, n, m in sizes):
+            raise ValueError(
+                f"blocks of shapes {first} and {block.shape} do not match: sizes that "
+                f"Dask did not know differ; pass arrays of one shape"
+            )
+
+
+def _output_of_block(backend_of: BackendOf, k: int, dtype: Any, block: Any) -> Any:
+    return _cast(backend_of(block), block[k, ...], dtype)
+
+
+def _cast(backend: Backend, block: Any, dtype: Any) -> Any:
+    cast = partial(backend.xp.astype, copy=False)
+    return backend.run(block, cast, block, dtype)
+
+
+def _evaluated(job: Job, backend: Backend, *traced: Any) -> tuple[Any, ...]:
+    return backend.evaluate(job.with_traced(traced))
+
+
+def _as_tuple(
+    function: Callable[..., Any], backend: Backend, *arguments: Any
+) -> tuple[Any]:
+    return (function(backend.xp, *arguments),)
+
+
+def _partial_sum_of_block(
+    backend_of: BackendOf,
+    block: Any,
+    axis: tuple[int, ...],
+    keepdims: bool,
+    to: Any = None,
+) -> Any:
+    """The sum over `axis` as it was added, or rounded to a dtype."""
+    backend = backend_of(block)
+    total = backend.run(block, backend.partial_sum, block, axis, keepdims)
+    return total if to is None else _cast(backend, total, to)

@@ -1,0 +1,40 @@
+"""What a backend is asked to evaluate."""
+
+from typing import Any, NamedTuple
+
+from ..formulas.record import Formula, Function
+
+
+class Job(NamedTuple):
+    """weights * formula per element, 0 where masked.
+
+    With `summed`, the first output is its sum over `axis`, divided by `n`.
+    """
+
+    formula: Formula
+    arguments: tuple[Any, ...]  # those of the formula, in the order of its `traced`
+    dtypes: tuple[Any, ...]  # of the outputs
+    quantity: str = "value"  # of the formula
+    weights: Any = None
+    where: Any = None
+    summed: bool = False
+    axis: tuple[int, ...] | None = None
+    n: int | None = None
+    keepdims: bool = False  # of a sum along axes
+    scales: tuple[float | None, ...] = (None, None)  # what they are multiplied by
+
+    def function(self) -> Function:
+        function: Function = getattr(self.formula, self.quantity)
+        return function
+
+    def traced(self) -> tuple[Any, ...]:
+        """All that may be arrays; the first is the logits or probabilities."""
+        return (*self.arguments, self.weights, self.where)
+
+    def with_traced(self, traced: tuple[Any, ...]) -> "Job":
+        *arguments, weights, where = traced
+        return self._replace(arguments=tuple(arguments), weights=weights, where=where)
+
+    def without_traced(self) -> "Job":
+        """What a compiled evaluation is of."""
+        return self._replace(arguments=(), weights=None, where=None)

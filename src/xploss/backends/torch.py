@@ -1,0 +1,297 @@
+"""PyTorch: one derivative rule for every formula, and tensors in memory as NumPy's.
+
+The rule saves nothing but its inputs.  It has no `jvp`: with one, full-graph
+compilation refuses it and `jacfwd` of `jacfwd` is silently wrong.  Forward mode and
+functorch therefore take the plain formula, as do tensor subclasses.
+
+Operation by operation PyTorch takes five to eight times as long as its own loss.  In
+eager mode, tensors on the CPU are therefore evaluated through views of their memory,
+block by block as NumPy's arrays are, on the calling thread.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from array_api_compat import torch as torch_namespace
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from .._arrays import computing_dtype, instead_of, kind
+from ..formulas.record import Formula
+from . import torch_private
+from .base import Backend, derivative
+from .job import Job
+from .numpy import BACKEND as NUMPY
+
+MOST_AXES = 64  # of NumPy's arrays
+NARROW = {torch.float16, torch.bfloat16}
+VIEWED = {
+    *NARROW, torch.float32, torch.float64, torch.bool,
+    torch.int8, torch.int16, torch.int32, torch.int64,
+    torch.uint8, torch.uint16, torch.uint32, torch.uint64,
+}  # fmt: skip
+
+
+class Torch(Backend):
+    # ---- its arrays ------------------------------------------------------------------
+
+    def instead_of(self, array: Any) -> str | None:
+        # `torch.masked` is loaded for those who use it.
+        if type(array).__name__ == "MaskedTensor":
+            return "its mask would be lost; pass `.get_data()`, `where=.get_mask()`"
+        if array.is_nested:
+            return "it is nested; pass `.to_padded_tensor(0.0)` and its mask as `where`"
+        if array.layout is torch.strided:
+            return None
+        return instead_of(array) or "pass `.to_dense()` of it"
+
+    def on_host(self, array: Any) -> Any:
+        return array.cpu()
+
+    # ---- running ---------------------------------------------------------------------
+
+    def run(self, like: Any, function: Callable[..., Any], *args: Any) -> Any:
+        """In the mode of a tensor that has one."""
+        mode = torch_private.fake_mode(like)
+        if mode is None:
+            return function(*args)
+        flat, together = torch_private.flattened(args)
+
+        def run(*flat: Any) -> Any:
+            return function(*together(flat))
+
+        if _is_differentiated(_tensors(tuple(flat))):
+            return _Faked.apply(mode, run, *flat)
+        with mode:
+            return function(*args)
+
+    def evaluate(self, job: Job) -> tuple[Any, ...]:
+        """By views where nothing is differentiated, or by a rule that has a mean's."""
+        tensors = _tensors(job.traced())
+        if not _in_memory(tensors):
+            return super().evaluate(job)
+        if not _is_differentiated(tensors):
+            return _by_views(job)
+        bare = job.weights is job.where is job.axis is None
+        if job.summed and bare and _has_slopes(job):
+            n = 1 if job.n is None else job.n
+            return (_Ruled.apply(job.formula, n, *job.arguments),)
+        return super().evaluate(job)
+
+    def applied(self, job: Job, arguments: tuple[Any, ...]) -> Any:
+        """Under the rule where that applies, else plainly."""
+        ruled = job._replace(arguments=arguments)
+        if _has_slopes(ruled) and _rule_applies(_tensors(arguments)):
+            return _Ruled.apply(job.formula, None, *arguments)
+        return super().applied(job, arguments)
+
+    # ---- sums ------------------------------------------------------------------------
+
+    def accumulator(self, values: Any, from_16_bits: bool) -> Any:
+        """GPU kernels add in trees; subclasses are left to add in their own way."""
+        if kind(values) != "torch.Tensor" or not values.is_cpu:
+            return None
+        if from_16_bits and torch.compiler.is_compiling():
+            return None  # a fifth slower, for digits that 16-bit logits do not have
+        return super().accumulator(values, from_16_bits)
+
+    def drifts(self, values: Any) -> bool:
+        """A compiler must not see the sizes, or it compiles anew for each."""
+        in_memory = kind(values) == "torch.Tensor" and values.is_cpu
+        return in_memory and not torch.compiler.is_compiling()
+
+    def counted_of(self, first: Any, axis: Any, *options: Any) -> tuple[Any, int]:
+        return first.detach(), 1
+
+    def added_up(self, total: Any) -> Any:
+        """A DTensor's partial sums as their sum, which each use would ask for anew."""
+        if kind(total) != "torch.distributed.tensor.DTensor":
+            return total
+        from torch.distributed.tensor import Replicate
+
+        places = [Replicate() if p.is_partial() else p for p in total.placements]
+        return total.redistribute(placements=places)
+
+
+BACKEND = Torch(torch_namespace)
+
+# ---- tensors in memory -------------------------------------------------------------
+
+
+def _tensors(arguments: tuple[Any, ...]) -> list[Any]:
+    return [a for a in arguments if isinstance(a, torch.Tensor)]
+
+
+def _in_memory(tensors: list[Any]) -> bool:
+    """Whether NumPy can be shown them, and nobody has to be shown what is done."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch_private.functorch_is_active()
+        or torch_private.forward_mode_is_active()
+        or torch_private.mode_is_active()
+    ) and all(map(_has_view, tensors))
+
+
+def _is_ordinary(tensor: Any) -> bool:
+    """A subclass may have operations of its own."""
+    return type(tensor) in (torch.Tensor, torch.nn.Parameter)
+
+
+def _has_view(tensor: Any) -> bool:
+    return (
+        _is_ordinary(tensor)
+        and tensor.is_cpu
+        and tensor.ndim <= MOST_AXES
+        and tensor.dtype in VIEWED
+        and not tensor.is_neg()
+        and not torch_private.is_zero(tensor)
+    )
+
+
+def _view(argument: Any) -> Any:
+    """NumPy's of a tensor; widened from 16 bits, which NumPy does slowly or not."""
+    if not isinstance(argument, torch.Tensor):
+        return argument
+    tensor = argument.detach()
+    return (tensor.float() if tensor.dtype in NARROW else tensor).numpy()
+
+
+def _by_views(job: Job) -> tuple[Any, ...]:
+    """The outputs of tensors in memory; what is made for them is NumPy's memory."""
+    wide = [np.float64 if d is torch.float64 else np.float32 for d in job.dtypes]
+    traced = tuple([_view(a) for a in job.traced()])
+    views = job.with_traced(traced)._replace(dtypes=tuple(wide))
+    results = NUMPY.run(views.arguments[0], NUMPY.evaluate, views)
+    made = [torch.from_numpy(np.asarray(r)) for r in results]
+    return tuple(
+        [a if a.dtype is d else a.to(d) for a, d in zip(made, job.dtypes, strict=True)]
+    )
+
+
+class _Faked(Function):
+    """run(*flat) in a mode that its backward is in as well, made anew for it.
+
+    Outside of it PyTorch's `where` has no backward for a FakeTensor.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mode: Any, run: Callable[..., Any], *flat: Any) -> Any:
+        ctx.mode, ctx.run, ctx.flat = mode, run, flat
+        ctx.set_materialize_grads(False)  # which would be zeros of no mode
+        with mode:
+            return run(*flat)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
+        needed = ctx.needs_input_grad[2:]
+        with ctx.mode, torch.enable_grad():
+            again = [
+                a.detach().requires_grad_() if need else a
+                for a, need in zip(ctx.flat, needed, strict=True)
+            ]
+            leaves = [a for a, need in zip(again, needed, strict=True) if need]
+            made = ctx.run(*again)
+            outputs = made if isinstance(made, tuple) else (made,)
+            asked = [k for k, slope in enumerate(upstream) if slope is not None]
+            slopes = iter(
+                torch.autograd.grad(
+                    [outputs[k] for k in asked], leaves, [upstream[k] for k in asked]
+                )
+            )
+        return (None, None, *(next(slopes) if need else None for need in needed))
+
+
+# ---- the rule ----------------------------------------------------------------------
+
+
+def _is_differentiated(tensors: list[Any]) -> bool:
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
+def _has_slopes(job: Job) -> bool:
+    """Whether the formula has a derivative by all that one is asked for by."""
+    if job.quantity != "value" or not job.formula.slopes:
+        return False
+    pairs = zip(job.formula.traced, job.arguments, strict=True)
+    return all(
+        name in job.formula.slopes
+        for name, a in pairs
+        if isinstance(a, torch.Tensor) and a.requires_grad
+    )
+
+
+def _rule_applies(tensors: list[Any]) -> bool:
+    if torch_private.functorch_is_active() or torch_private.forward_mode_is_active():
+        return False
+    if torch.jit.is_tracing():  # which compares with a trace that keeps no rule
+        return False
+    if torch.compiler.is_compiling():
+        # An exported program holds the forward alone, and is differentiated later.
+        return not torch.compiler.is_exporting()
+    return _is_differentiated(tensors) and all(map(_is_ordinary, tensors))
+
+
+class _Ruled(Function):
+    """A formula of its arguments; with an `n`, the sum divided by that."""
+
+    @staticmethod
+    def forward(ctx: Any, formula: Formula, n: int | None, *arguments: Any) -> Any:
+        ctx.formula, ctx.n = formula, n
+        ctx.numbers = [None if isinstance(a, torch.Tensor) else a for a in arguments]
+        ctx.save_for_backward(
+            *[a if isinstance(a, torch.Tensor) else None for a in arguments]
+        )
+        summed = n is not None  # which only what is in memory has
+        if summed or _in_memory(_tensors(arguments)):
+            dtype = computing_dtype(torch_namespace, arguments[0])
+            job = Job(formula, arguments, (dtype,), summed=summed, n=n)
+            return _by_views(job)[0]
+        return _plainly(formula, arguments)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
+        pairs = zip(ctx.saved_tensors, ctx.numbers, strict=True)
+        arguments = tuple([number if a is None else a for a, number in pairs])
+        names = zip(ctx.formula.traced, ctx.needs_input_grad[2:], strict=True)
+        gradients = [
+            _gradient(ctx.formula, name, arguments, ctx.n or 1, upstream)
+            if needed
+            else None
+            for name, needed in names
+        ]
+        return (None, None, *gradients)
+
+
+def _gradient(
+    formula: Formula, name: str, arguments: tuple[Any, ...], n: int, upstream: Any
+) -> Any:
+    """upstream / n * slope, by views unless that is differentiated again."""
+    slope = derivative(formula, name)
+    if not torch.is_grad_enabled() and _in_memory([*_tensors(arguments), upstream]):
+        number = upstream.ndim == 0 and not torch_private.is_batched(upstream)
+        scale = upstream.item() / n if number else 1.0 / n
+        job = Job(slope, arguments, (upstream.dtype,), scales=(scale,))
+        (slopes,) = _by_views(job)
+        return slopes if number else upstream * slopes
+    first, labels, *options = arguments
+    arguments = (first, BACKEND.as_array(first, labels), *options)
+    static = formula.static if name == formula.traced[0] else ()
+    slopes = _plainly(slope._replace(static=static), arguments)
+    return upstream * slopes if n == 1 else upstream / n * slopes
+
+
+def _plainly(formula: Formula, arguments: tuple[Any, ...]) -> Any:
+    """The value of a formula.
+
+    A compiled step is not differentiated again, and sharing exp(-|x|) between value and
+    slope there is a fifth of its time.
+    """
+    value = formula.value
+    if torch.compiler.is_compiling() and "differentiable" in formula.static:
+        value = partial(value, differentiable=False)
+    return BACKEND.formula(value, arguments)

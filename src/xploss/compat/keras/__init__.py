@@ -1,0 +1,55 @@
+"""Keras' binary losses by their own names: labels first, probabilities by default.
+
+The signatures are of Keras 3.15 (`keras.losses`) and of the Keras backend of
+TensorFlow (`tf.keras.backend`).  Keras itself is not needed, and not loaded; where it
+is, the classes are `keras.losses.Loss`es.
+
+As by Keras' own, labels and weights of the host, NumPy's, pandas' or lists, are taken
+beside predictions of any library, and go where those are.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ..._arrays import loaded_class
+from ._functions import (
+    backend_binary_crossentropy,
+    binary_crossentropy,
+    binary_focal_crossentropy,
+)
+from ._import import once_keras_is_loaded
+
+__all__ = [
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "backend_binary_crossentropy",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if TYPE_CHECKING:  # to which a module with `__getattr__` has every name
+    from ._losses import BinaryCrossentropy as BinaryCrossentropy
+    from ._losses import BinaryFocalCrossentropy as BinaryFocalCrossentropy
+else:
+
+    def __getattr__(name: str) -> Any:
+        """The classes, which Keras' subclasses of are made where it is loaded."""
+        if name not in ("BinaryCrossentropy", "BinaryFocalCrossentropy"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import _losses
+
+        _register()
+        return _losses.with_keras(getattr(_losses, name))
+
+
+def _register() -> None:
+    """From then on Keras finds ours by their names, and takes none of its own."""
+    if loaded_class("keras.losses", "Loss") is not None:
+        from . import _module as _module
+
+
+once_keras_is_loaded(_register)

@@ -1,0 +1,1 @@
+"""The mathematics and nothing else: a file a loss, each a record of functions."""

@@ -1,0 +1,35 @@
+"""What a formula tells about itself: all that running and differentiating it needs."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+Array = Any  # an array of any library; the public functions say which one returns
+Scalar = Any  # a number or a 0-d array; None where there is no such option
+Function = Callable[..., Any]
+
+
+class Formula(NamedTuple):
+    """A value per element, and its derivatives.
+
+    Each function is called as `function(xp, *arguments)`, the arguments in the order of
+    `traced`; an option that is absent is None.  All of them are elementwise, in one
+    floating dtype, and ask of `xp` only `where`, `exp`, `log1p`, `log`, `isinf`,
+    `ones_like` and operators: they run unchanged under automatic differentiation, jit
+    and kernel fusion, to every order.  None of them looks at a value.
+
+    What is `traced` is an array or a number that a kernel takes as it comes: a new one
+    never compiles anything.  What is `static` changes the operations, and a kernel is
+    of one choice; so is whether an option is there at all.
+    """
+
+    traced: tuple[str, ...]
+    value: Function
+    value_and_slope: Function | None = None  # by the first argument, as is what follows
+    slope_and_curvature: Function | None = None
+    # The derivative of the value by an argument, of those that have one in closed form.
+    slopes: Mapping[str, Function] = {}
+    # "differentiable": False spares what only automatic differentiation needs.
+    static: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash((self.traced, self.value, self.static))

@@ -1,0 +1,1 @@
+"""What `python -m xploss` prints: the job, and what runs here and how exactly."""

@@ -1,0 +1,58 @@
+"""The job, shown: binary cross-entropy by hand, by xploss, and exactly."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+import xploss
+
+from . import by_hand
+from .exact import reference
+from .terminal import heading, show, styled
+
+
+def ours(logits: Any, labels: Any) -> Any:
+    return xploss.sigmoid_cross_entropy(logits, labels, reduction="none")
+
+
+COLUMNS = {
+    "plain": by_hand.plain,
+    "with 1e-7": by_hand.epsilon_inside,
+    "max form": by_hand.max_form,
+    "xploss": ours,
+}
+SHOWN_LOGITS = (-math.inf, -800.0, -40.0, -2.0, 0.0, 2.0, 40.0, 800.0, math.inf)
+SHOWN_LABELS = (0.0, 1.0, 0.3)
+
+
+def digits(number: float) -> str:
+    return f"{number:.7g}"
+
+
+def job_cell(number: float, exact: float) -> str:
+    """The number, marked if it shows other digits than the exact one."""
+    if digits(number) == digits(exact):
+        return f"{digits(number):>13} "
+    return styled(31, f"{digits(number):>13}!")
+
+
+def job_row(logit: float, label: float) -> str:
+    exact = float(reference(logit, label).value)
+    arrays = np.array([logit]), np.array([label])
+    with np.errstate(all="ignore"):
+        numbers = [float(function(*arrays)[0]) for function in COLUMNS.values()]
+    cells = "".join(job_cell(number, exact) for number in numbers)
+    return f"{label:5g}{logit:6g} {cells}{digits(exact):>12}"
+
+
+def show_job() -> None:
+    heading("Binary cross-entropy by hand in NumPy, by xploss, and exactly")
+    titles = "".join(f"{title:>13} " for title in COLUMNS)
+    show(f"label logit {titles}{'exact':>12}")
+    for label in SHOWN_LABELS:
+        show()
+        for logit in SHOWN_LOGITS:
+            show(job_row(logit, label))
+    show()
+    show("! wrong in the digits shown.  exact: in 100 decimals, rounded to float64.")

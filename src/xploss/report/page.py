@@ -1,0 +1,103 @@
+"""What is printed, and the exit status: 1 if a library is broken or past its bounds.
+
+Needs NumPy alone.
+"""
+
+import os
+import sys
+
+import xploss
+
+from . import libraries
+from .comparison import show_job
+from .errors import BOUND_APART, Report, bound, examine, fails, truth
+from .exact import FORMATS
+from .libraries import QUANTITIES
+from .terminal import heading, show, styled
+
+
+def brief(error: float) -> str:
+    """An error in four characters: 0.27, 31.4, 9e15."""
+    if error < 99.95:
+        return f"{error:.2f}"[:4]
+    return f"{error:.0e}".replace("e+0", "e").replace("e+", "e")
+
+
+def marked(error: float | None, most: float) -> str:
+    """In five characters, the first of them a mark past the bound."""
+    if error is None:
+        return "    -"
+    return f" {brief(error):>4}" if error <= most else styled(31, f"!{brief(error):>4}")
+
+
+WIDTH = 80
+LIBRARY_TITLES = f"{'library':17} {'version':14} {'runs on':31} from NumPy"
+ERROR_TITLES = " " * 17 + "  f16 bf16  f32  f64" * len(QUANTITIES)
+ERROR_GROUPS = " " * 17 + "".join(f"  {quantity:18}" for quantity in QUANTITIES)
+
+
+def library_row(report: Report) -> str:
+    row = f"{report.name:17} {report.version:14.14} {report.note}"
+    if report.errors:
+        return f"{row:64.64} {marked(report.apart, BOUND_APART)} ulp"
+    row = row[:WIDTH]
+    return styled(31, row) if report.broken else row
+
+
+def error_row(report: Report) -> str:
+    cells = (
+        marked(report.errors.get((quantity, dtype)), bound(quantity, dtype))
+        for quantity in QUANTITIES
+        for dtype in FORMATS
+    )
+    return f"{report.name:17}" + "".join(cells)
+
+
+def show_libraries() -> list[Report]:
+    heading("What runs here")
+    show(LIBRARY_TITLES)
+    truths = {dtype: truth(dtype) for dtype in FORMATS}
+    reports = []
+    for library in libraries.LIBRARIES:
+        reports.append(examine(library, truths))
+        show(library_row(reports[-1]))
+    return reports
+
+
+def show_errors(reports: list[Report]) -> None:
+    heading(
+        "Worst error against the exact number, in ulp (gradient: of its larger term)"
+    )
+    show(ERROR_GROUPS)
+    show(ERROR_TITLES)
+    for report in reports:
+        if report.errors:
+            show(error_row(report))
+
+
+def verdict(reports: list[Report]) -> str:
+    failing = ", ".join(report.name for report in reports if fails(report))
+    if failing:
+        return styled(31, f"Broken or past the promised errors: {failing}.")
+    running = sum(bool(report.errors) for report in reports)
+    return styled(1, f"Run here: {running} of {len(reports)} libraries, and all agree.")
+
+
+def main() -> int:
+    show(f"xploss {xploss.__version__}: binary losses that are exact on any array")
+    show_job()
+    reports = show_libraries()
+    show_errors(reports)
+    show()
+    show(verdict(reports))
+    return int(any(map(fails, reports)))
+
+
+def run() -> int:
+    try:
+        return main()
+    except BrokenPipeError:
+        # `| head` has read enough; Python's own flush at exit must not fail again:
+        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

@@ -1,0 +1,99 @@
+"""The agreement matrix: printed, and held against the one in backends.md.
+
+python tests/support/matrix.py FOLDER [--write] [--without=LIBRARY]
+
+A GPU's rows are printed and not held against the page, whose CuPy is on the host.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from libraries import LIBRARIES
+
+PAGE = Path(__file__).parents[2] / "backends.md"
+BEGIN, END = "<!-- matrix -->\n```text\n", "```\n<!-- end of matrix -->"
+HEADER = (
+    "                                  ulp from exact        ulp from NumPy\n"
+    "backend                dtype      value  grad  Hess     value  grad  Hess\n"
+)
+# Another processor has another exp: the record holds while it is this near, in ulp.
+NEAR = 1.0
+
+
+def row(name: str, numbers: list[float]) -> str:
+    backend, dtype = name.split()
+    exact, numpy = (
+        "".join(f"{n:6.2f}" for n in part) for part in (numbers[:3], numbers[3:])
+    )
+    return f"{backend:22} {dtype:9} {exact}    {numpy}\n"
+
+
+def parse(table: str) -> dict[str, list[float]]:
+    lines = [line.split() for line in table.removeprefix(HEADER).splitlines()]
+    return {f"{line[0]} {line[1]}": [float(n) for n in line[2:]] for line in lines}
+
+
+def recorded(page: str) -> dict[str, list[float]]:
+    return parse(page.split(BEGIN)[1].split(END)[0])
+
+
+def disagreements(measured: dict, record: dict) -> list[str]:
+    """What of the record no longer holds, in words."""
+    wrong = [f"{name}: not in backends.md" for name in measured.keys() - record.keys()]
+    wrong += [f"{name}: not tested" for name in record.keys() - measured.keys()]
+    for name in measured.keys() & record.keys():
+        apart = [abs(m - r) for m, r in zip(measured[name], record[name], strict=True)]
+        if max(apart) > NEAR:
+            wrong.append(f"{name}: now {measured[name]}, recorded {record[name]}")
+    return sorted(wrong)
+
+
+def is_of_gpu(name: str) -> bool:
+    return name.split()[0].endswith(("-gpu", "-cuda"))
+
+
+def compared(measured: dict, record: dict, without: list[str]) -> list[str]:
+    """The disagreements of what can be compared on this machine."""
+    here = {name: r for name, r in measured.items() if not is_of_gpu(name)}
+    if any(name.startswith("cupy-gpu") for name in measured):
+        without = [*without, "cupy"]
+    record = {n: r for n, r in record.items() if not n.startswith(tuple(without))}
+    return disagreements(here, record)
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--without", action="append", default=[])
+    options = parser.parse_args(arguments)
+    wanted = [name for name in LIBRARIES if name not in options.without]
+    missing = [n for n in wanted if not (options.folder / f"{n}.json").exists()]
+    if missing:
+        print(f"no results of {', '.join(missing)}: run their tests first")
+        return 1
+    runs = {n: json.loads((options.folder / f"{n}.json").read_text()) for n in wanted}
+    measured = {name: r for run in runs.values() for name, r in run["rows"].items()}
+    table = HEADER + "".join(row(name, numbers) for name, numbers in measured.items())
+    print(table)
+    for name, run in runs.items():
+        counts = ", ".join(f"{n} {word}" for word, n in run["counts"].items())
+        print(f"{name:8} {counts}")
+    page = PAGE.read_text()
+    if options.write and any(map(is_of_gpu, measured)):
+        print("backends.md is written where there is no GPU")
+        return 1
+    if options.write:
+        head, tail = page.split(BEGIN)[0], page.split(END)[1]
+        page = head + BEGIN + table + END + tail
+        PAGE.write_text(page)
+    wrong = compared(measured, recorded(page), options.without)
+    print("\n".join(wrong) or "\nbackends.md holds")
+    failed = sum(run["counts"]["failed"] for run in runs.values())
+    return 1 if wrong or failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
