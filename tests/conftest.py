@@ -4,6 +4,9 @@
 it, everything that is installed.  A test that takes `backend` runs once per variant;
 one that is marked `library("torch")` runs when torch is tested; any other one belongs
 to NumPy's run.
+
+`--part=first` is what `nox` runs, in which the slow variants have a share of the cases;
+`--part=rest` has the others, and `nox -t all` runs both.
 """
 
 import importlib
@@ -109,8 +112,39 @@ def _belongs(item):
     return "backend" in item.fixturenames or "numpy" in item.config.stash[LIBRARIES]
 
 
+def _is_drawn(item):
+    """Such a test is in both parts, with more draws in the second."""
+    return item.path.stem == "test_fuzzing"
+
+
+def _is_first(item, place):
+    """Whether `--part=first` has it: of the slow variants one of so many.
+
+    All that the matrix is made of, and all that is no backend's.
+    """
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    if "backend" not in parameters:
+        return True
+    if "matrix" in item.fixturenames and not parameters["options"]:
+        return True
+    cost = parameters["backend"].cost
+    return place % (1 if cost < 10 else 4 if cost < 100 else 10) == 0
+
+
+def _in_part(items, part):
+    places = Counter()
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        variant = str(parameters.get("backend"))
+        first = _is_first(item, places[variant])
+        places[variant] += 1
+        if _is_drawn(item) or first == (part == "first"):
+            yield item
+
+
 def pytest_collection_modifyitems(config, items):
-    kept = [item for item in items if _belongs(item)]
+    kept, part = [item for item in items if _belongs(item)], config.getoption("--part")
+    kept = kept if part == "whole" else list(_in_part(kept, part))
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 

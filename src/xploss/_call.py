@@ -67,7 +67,8 @@ def checked(
 
 def value(call: Call) -> Any:
     """Per element or reduced; what is reduced from 16 bits stays float32."""
-    return call.anchor.backend.run(call.anchor.array, _value, call)
+    anchor = call.anchor
+    return anchor.backend.run(anchor.array, _value, call)
 
 
 def value_and_gradient(call: Call) -> tuple[Any, Any]:
@@ -95,27 +96,30 @@ def _evaluated(call: Call, quantity: str, outputs: int = 1) -> Any:
     Where the call reduces, the first is its sum and the second, the slopes, that sum's;
     both are divided by N where the shapes tell it (`call.n`).
     """
-    xp, first = call.anchor.xp, call.anchor.array
-    job = Job(
-        call.formula,
-        (first, call.labels, *call.options),
-        (first.dtype,) * outputs,
-        quantity,
-        call.weights,
-        call.where,
+    (_, first, backend, *_), n = call.anchor, call.n
+    dtypes: tuple[Any, ...] = (first.dtype,) * outputs
+    summed, share = call.reduction != "none", None
+    if summed:
+        wide = computing_dtype(backend.xp, first)
+        dtypes = (wide,)
+        if outputs == 2:
+            dtypes = (wide, wide if _divides_later(call) else first.dtype)
+            share = None if n is None else 1.0 / n if n != 0 else 0.0
+    arguments = (first, call.labels, *call.options)
+    return backend.evaluate(
+        Job(
+            call.formula,
+            arguments,
+            dtypes,
+            quantity,
+            call.weights,
+            call.where,
+            summed,
+            call.axis,
+            n,
+            scales=(None, share),
+        )
     )
-    if call.reduction == "none":
-        return call.anchor.backend.evaluate(job)
-    wide = computing_dtype(xp, first)
-    dtypes: tuple[Any, ...] = (wide,)
-    share = None
-    if outputs == 2:
-        dtypes = (wide, wide if _divides_later(call) else first.dtype)
-        share = None if call.n is None else 1.0 / call.n if call.n != 0 else 0.0
-    job = job._replace(
-        dtypes=dtypes, summed=True, axis=call.axis, n=call.n, scales=(None, share)
-    )
-    return call.anchor.backend.evaluate(job)
 
 
 def _value(call: Call) -> Array:

@@ -191,10 +191,12 @@ def _partial_sum(job: Job, values: Array) -> Any:
 
 def _lines(job: Job) -> Lines | None:
     """What does the formula in place, of a call without options."""
-    lines = IN_PLACE.get(job.function())
-    options = (*job.arguments[2:], job.weights, job.where)
-    ordinary = all(option is None for option in options)
-    return lines if ordinary else None
+    if job.weights is not None or job.where is not None:
+        return None
+    for option in job.arguments[2:]:
+        if option is not None:
+            return None
+    return IN_PLACE.get(job.function())
 
 
 class _Scratch:
