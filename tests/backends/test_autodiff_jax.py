@@ -629,3 +629,28 @@ def test_memory(dtype, most):
     memory = step.lower(x, x).compile().memory_analysis()
     most += 0 if jax.__version_info__ >= (0, 10, 2) else 1 / 32  # parts of the sum
     assert memory.temp_size_in_bytes <= most * x.nbytes
+
+
+RULED = {
+    "cross-entropy": xploss.sigmoid_cross_entropy,
+    "focal": xploss.sigmoid_focal_loss,
+    "focal, options": partial(
+        xploss.sigmoid_focal_loss, gamma=0.5, alpha=0.25, label_smoothing=0.125
+    ),
+    "probabilities": xploss.binary_cross_entropy,
+    "probabilities, options": partial(
+        xploss.binary_cross_entropy, eps=1e-7, pos_weight=3.0, label_smoothing=0.125
+    ),
+    "sigmoid": lambda x, y: xploss.sigmoid(x).sum(),
+    "log_sigmoid": lambda x, y: xploss.log_sigmoid(x).sum(),
+}
+
+
+@pytest.mark.parametrize("loss", RULED.values(), ids=RULED)
+def test_every_rule_keeps_the_slope_alone(loss):
+    """One array for backward, of the argument that is differentiated."""
+    x = jnp.linspace(0.1, 0.9, 1000)
+    y = jnp.flip(x)
+    _, pullback = jax.vjp(lambda x: loss(x, y), x)
+    kept = [leaf.size for leaf in jax.tree.leaves(pullback) if leaf.size > 1]
+    assert kept == [x.size]

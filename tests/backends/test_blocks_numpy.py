@@ -1,10 +1,12 @@
 """The lines in place are the formula's, and blocks put together are the whole."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import pytest
+from expected import each
 from grid import logits_and_labels, probs_and_labels
 from reference import from_logit, from_probability, ulps
 
@@ -172,6 +174,46 @@ def test_results_lie_as_the_logits_do():
         *value_and_grad(logits, 1),
     ):
         assert result.ndim == 0 or result.flags.f_contiguous
+
+
+def by_several(job, scratch, most):
+    """As `_by_blocks`, but that several threads take blocks, in no order."""
+    shape = job.arguments[0].shape
+    made = [np.empty(shape, dtype) for dtype in job.dtypes[job.summed :]]
+    total = np.zeros(
+        host._kept(shape, job.axis), host._accumulator(job, scratch.dtype, most)
+    )
+
+    def one(slices):
+        own = host._Scratch(job, scratch.lines, scratch.dtype)
+        with np.errstate(all="ignore", invalid="call", call=own):
+            return host._one_block(job, slices, made, own)
+
+    blocks = list(host._slices(shape, most))
+    with ThreadPoolExecutor(4) as pool:
+        parts = [*pool.map(one, blocks[::-1])][::-1]
+    for slices, part in zip(blocks, parts, strict=True) if job.summed else ():
+        place = total if job.axis is None else host._block(total, slices)
+        np.add(place, part, out=place)
+    return made, total
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_bits_do_not_depend_on_how_many_take_part(dtype, monkeypatch):
+    """Each has scratch and flags of its own; sums are merged in the blocks' order."""
+    rng = np.random.default_rng(5)
+    shape = (70, 50)
+    logits = rng.normal(size=shape, scale=9).astype(dtype)
+    labels = (rng.random(shape) < 0.5).astype(dtype)
+    logits[::7, ::3] = np.inf  # where no mass is against it, the formula is asked
+    monkeypatch.setattr(host, "BLOCK", 1024)
+    for function, given in itertools.product(calls(shape), options(shape, rng)):
+        alone = function(logits, labels, **given)
+        with monkeypatch.context() as patched:
+            patched.setattr(host, "_by_blocks", by_several)
+            together = function(logits, labels, **given)
+        for one, other in zip(each(alone), each(together), strict=True):
+            assert one.tobytes() == other.tobytes()
 
 
 def test_one_block_is_written_where_it_belongs():
