@@ -200,7 +200,7 @@ def oldest(session: nox.Session, backend: str) -> None:
 @nox.session(**SHARING, tags=["all"])
 def examples(session: nox.Session) -> None:
     """Examples, `python -m xploss`, wrong calls, types: with every backend there."""
-    python = shared(session)
+    python = shared(session, "types")
     run(session, python, "xploss")
     for name in ("replicas", "breast_cancer"):
         session.run(python, f"examples/{name}.py", external=True)

@@ -36,6 +36,9 @@ def pytest_configure(config):
         "markers", "library(name): runs when that library is tested"
     )
     chosen = config.getoption("--backend") or backends.installed()
+    config.addinivalue_line(
+        "markers", "one_of(n): the first part has one of n of these cases"
+    )
     config.stash[LIBRARIES] = chosen
     config.stash[VARIANTS] = [b for name in chosen for b in backends.variants(name)]
     config.stash[MATRIX] = {}
@@ -118,16 +121,17 @@ def _is_drawn(item):
 
 
 def _is_first(item, place):
-    """Whether `--part=first` has it: of the slow variants one of so many.
+    """Whether `--part=first` has it: one of so many, of slow variants and slow files.
 
-    All that the matrix is made of, and all that is no backend's.
+    All that the matrix is made of is.
     """
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    if "backend" not in parameters:
-        return True
     if "matrix" in item.fixturenames and not parameters["options"]:
         return True
-    cost = parameters["backend"].cost
+    mark = item.get_closest_marker("one_of")
+    if mark is not None and parameters:
+        return place % mark.args[0] == 0
+    cost = parameters["backend"].cost if "backend" in parameters else 1
     return place % (1 if cost < 10 else 4 if cost < 100 else 10) == 0
 
 

@@ -46,6 +46,7 @@ native = torch.nn.functional.binary_cross_entropy_with_logits
 
 pytestmark = [
     pytest.mark.library("torch"),
+    pytest.mark.one_of(3),
     # PyTorch's own, from its first forward-mode derivative and its compiler.
     pytest.mark.filterwarnings("ignore:`torch.jit.script"),
     pytest.mark.filterwarnings("ignore:.*not be instantiated:DeprecationWarning"),
