@@ -19,7 +19,7 @@ HEADER = (
     "backend                dtype      value  grad  Hess     value  grad  Hess\n"
 )
 # Another processor has another exp: the record holds while no number is larger by more
-# than this, in ulp.  (Where NumPy's is the C library's, CuPy's on the host is the same.)
+# than this, in ulp.  Where NumPy has the C library's, so has CuPy's host: both agree.
 NEAR = 1.0
 
 
