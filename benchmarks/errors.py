@@ -67,7 +67,7 @@ def ours(logits: Any, labels: Any) -> Any:
 
 
 PEERS: dict[str, Callable[[Any, Any], Any]] = {
-    "textbook": by_hand.plain,
+    "textbook": by_hand.definition,
     "keras": of_keras,
     "tensorflow": of_tensorflow,
     "torch": of_torch,

@@ -29,7 +29,7 @@ def ours(logits: Any, labels: Any) -> Any:
     return sigmoid_cross_entropy(logits, labels, reduction="none")
 
 
-REPLICAS = (by_hand.plain, by_hand.epsilon_inside, by_hand.max_form)
+REPLICAS = (by_hand.definition, by_hand.epsilon_inside, by_hand.max_form)
 SPELLINGS = (*REPLICAS, ours)
 
 

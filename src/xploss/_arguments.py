@@ -176,7 +176,7 @@ class Anchor(NamedTuple):
         """A number, or an array of the same shape, or a 0-d one."""
         if is_number(labels):
             return number("labels", labels)
-        self._check_beside("labels", labels)
+        self._check_alike("labels", labels)
         shape = tuple(labels.shape)
         if shape and not same_shape(shape, self.shape):
             raise ValueError(
@@ -189,7 +189,7 @@ class Anchor(NamedTuple):
         """A number, or a 0-d array."""
         if is_number(value):
             return finite(name, value)
-        self._check_beside(name, value)
+        self._check_alike(name, value)
         if tuple(value.shape):
             raise ValueError(
                 f"`{name}` must be a number or an array of shape (); got shape "
@@ -201,7 +201,7 @@ class Anchor(NamedTuple):
         """A number, an array that fits, or one value a class along the last axis."""
         if values is None or is_number(values):
             return values if values is None else finite(name, values)
-        self._check_beside(name, values)
+        self._check_alike(name, values)
         shape = tuple(values.shape)
         if len(shape) == 1 < len(self.shape) and same_size(shape[0], self.shape[-1]):
             return self.xp.reshape(values, (1,) * (len(self.shape) - 1) + (-1,))
@@ -219,7 +219,7 @@ class Anchor(NamedTuple):
             return None
         if is_number(weights):
             return finite("weights", weights)
-        self._check_beside("weights", weights)
+        self._check_alike("weights", weights)
         self._check_spread("weights", tuple(weights.shape))
         return weights
 
@@ -229,11 +229,11 @@ class Anchor(NamedTuple):
             return None
         if isinstance(where, BOOLEANS):
             return bool(where)
-        self._check_beside("where", where, BOOLEAN)
+        self._check_alike("where", where, BOOLEAN)
         self._check_spread("where", tuple(where.shape), "a boolean")
         return where
 
-    def _check_beside(
+    def _check_alike(
         self, name: str, other: Any, dtypes: frozenset[str] = REALS
     ) -> None:
         scalar = "a boolean" if dtypes is BOOLEAN else "a number"

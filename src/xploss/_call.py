@@ -164,7 +164,7 @@ def _denominator(call: Call) -> Array:
         axis=call.axis,
         keepdims=call.axis is not None,  # a 0-d one fits as it is
     )
-    n = backend.added_up(backend.evaluate(job)[0])
+    n = backend.reusable_sum(backend.evaluate(job)[0])
     return n if times == 1 else n * times
 
 

@@ -6,6 +6,7 @@ import inspect
 import re
 import types
 
+import expected
 import numpy as np
 import pytest
 from expected import without_address
@@ -13,7 +14,8 @@ from expected import without_address
 import xploss
 from xploss import binary_cross_entropy, sigmoid_cross_entropy, sigmoid_focal_loss
 
-LOSSES = (sigmoid_cross_entropy, sigmoid_focal_loss, binary_cross_entropy)
+LOSSES = [loss.function for loss in expected.LOSSES]
+LOGIT_LOSSES = [loss.function for loss in expected.LOGIT_LOSSES]
 CALLS = [
     *(pytest.param(loss, id=loss.__name__) for loss in LOSSES),
     *(
@@ -22,7 +24,7 @@ CALLS = [
     ),
     *(
         pytest.param(xploss.grad_and_hess(loss), id=f"grad_and_hess-{loss.__name__}")
-        for loss in LOSSES[:2]
+        for loss in LOGIT_LOSSES
     ),
 ]
 X = np.full((4, 3), 0.25, np.float32)
@@ -414,4 +416,4 @@ def test_older_standards(version):
                 call()
 
 
-CALLS_OF_ARRAYS = [xploss.value_and_grad(loss) for loss in LOSSES[:2]] + [*LOSSES]
+CALLS_OF_ARRAYS = [xploss.value_and_grad(loss) for loss in LOGIT_LOSSES] + LOSSES

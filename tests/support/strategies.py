@@ -359,7 +359,7 @@ def options(draw: Any, shape: tuple[int, ...], few: bool) -> dict[str, Any]:
     return drawn
 
 
-LOSSES = (xploss.sigmoid_cross_entropy, xploss.binary_cross_entropy)
+LOSSES = tuple(loss.function for loss in expected.WEIGHED_LOSSES)
 
 
 @st.composite

@@ -202,7 +202,7 @@ class Backend:
         """What a count is taken of, in place of the logits, and how often each is."""
         return first, 1
 
-    def added_up(self, total: Array) -> Array:
+    def reusable_sum(self, total: Array) -> Array:
         """A sum that is used more than once."""
         return total
 

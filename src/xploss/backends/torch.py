@@ -106,7 +106,7 @@ class Torch(Backend):
     def counted_of(self, first: Any, axis: Any, *options: Any) -> tuple[Any, int]:
         return first.detach(), 1
 
-    def added_up(self, total: Any) -> Any:
+    def reusable_sum(self, total: Any) -> Any:
         """A DTensor's partial sums as their sum, which each use would ask for anew."""
         if kind(total) != "torch.distributed.tensor.DTensor":
             return total
@@ -251,7 +251,7 @@ class _Ruled(Function):
             dtype = computing_dtype(torch_namespace, arguments[0])
             job = Job(formula, arguments, (dtype,), summed=summed, n=n)
             return _by_views(job)[0]
-        return _plainly(formula, arguments)
+        return _value_of(formula, arguments)
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
@@ -281,11 +281,11 @@ def _gradient(
     first, labels, *options = arguments
     arguments = (first, BACKEND.as_array(first, labels), *options)
     static = formula.static if name == formula.traced[0] else ()
-    slopes = _plainly(slope._replace(static=static), arguments)
+    slopes = _value_of(slope._replace(static=static), arguments)
     return upstream * slopes if n == 1 else upstream / n * slopes
 
 
-def _plainly(formula: Formula, arguments: tuple[Any, ...]) -> Any:
+def _value_of(formula: Formula, arguments: tuple[Any, ...]) -> Any:
     """The value of a formula.
 
     A compiled step is not differentiated again, and sharing exp(-|x|) between value and

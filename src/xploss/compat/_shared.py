@@ -47,7 +47,7 @@ def listed(name: str, values: Any) -> Any:
     return values.to_numpy() if hasattr(values, "to_numpy") else values
 
 
-def beside(name: str, values: Any, first_name: str, first: Any) -> Any:
+def to_library_of(name: str, values: Any, first_name: str, first: Any) -> Any:
     """What lies on the host as an array of the library, on the device, of `first`."""
     values = listed(name, values)
     if not isinstance(values, np.ndarray):

@@ -110,7 +110,7 @@ def _check_classes(classes: npt.NDArray[Any], labels: Any, columns: int) -> None
         )
 
 
-def _beside(first: Anchor, values: Any, dtype: Any) -> Any:
+def _to_library_of(first: Anchor, values: Any, dtype: Any) -> Any:
     """Values of the host on the device of the probabilities."""
     values = np.asarray(values)
     return first.xp.asarray(values, dtype=dtype, device=first.device)
@@ -178,7 +178,7 @@ def _checked_weights(first: Anchor, weights: Any, normalize: bool) -> Any:
         raise ValueError("`sample_weight` must not be 0 throughout")
     if normalize and np.sum(weights) == 0:
         raise ZeroDivisionError("`sample_weight` sums to 0, which normalises nothing")
-    return _beside(first, weights, first.array.dtype)
+    return _to_library_of(first, weights, first.array.dtype)
 
 
 def _check_lengths(first: Anchor, labels: Any, weights: Any) -> None:
@@ -258,7 +258,7 @@ def log_loss(
     xp, probs = first.xp, first.array
     columns = 1 if probs.ndim == 1 else probs.shape[1]
     classes = 2 if columns == 1 else columns
-    positive = _beside(first, _is_positive(y_true, labels, classes), xp.bool)
+    positive = _to_library_of(first, _is_positive(y_true, labels, classes), xp.bool)
     sample_weight = _checked_weights(first, sample_weight, bool(normalize))
     _check_lengths(first, positive, sample_weight)
     if columns == 2:

@@ -166,10 +166,10 @@ def slope_and_curvature(
 ) -> tuple[Array, Array]:
     """(F', F'')."""
     f = focus(xp, logits, labels, gamma, alpha, smoothing)
-    plain, rate, loss = folded_slope(f.fold), f.rate(), f.finite_loss()
+    loss_slope, rate, loss = folded_slope(f.fold), f.rate(), f.finite_loss()
     rest = gamma * rate * ((gamma - 1.0) * rate - f.one_minus_2p()) * loss
-    curvature = folded_curvature(f.fold) - 2.0 * gamma * rate * plain + rest
-    slope = plain - gamma * rate * loss
+    curvature = folded_curvature(f.fold) - 2.0 * gamma * rate * loss_slope + rest
+    slope = loss_slope - gamma * rate * loss
     return f.balanced(f.power * slope), f.balanced(f.power * curvature)
 
 

@@ -1,11 +1,13 @@
 """What a formula tells about itself: all that running and differentiating it needs."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 Array = Any  # an array of any library; the public functions say which one returns
 Scalar = Any  # a number or a 0-d array; None where there is no such option
-Function = Callable[..., Any]
+
+
+class Function(Protocol):
+    def __call__(self, xp: Any, *arguments: Any, **static: Any) -> Any: ...
 
 
 class Formula(NamedTuple):
@@ -27,7 +29,7 @@ class Formula(NamedTuple):
     value_and_slope: Function | None = None  # by the first argument, as is what follows
     slope_and_curvature: Function | None = None
     # The derivative of the value by an argument, of those that have one in closed form.
-    slopes: Mapping[str, Function] = {}
+    slopes: dict[str, Function] = {}  # noqa: RUF012  (never written to)
     # "differentiable": False spares what only automatic differentiation needs.
     static: tuple[str, ...] = ()
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-def plain(logits: Any, labels: Any) -> Any:
+def definition(logits: Any, labels: Any) -> Any:
     """-(y*log(p) + (1-y)*log(1-p)), the definition.
 
     Fails where p rounds to 1 (in float64 from x = 37 on) or to 0 (from x = -710

@@ -13,7 +13,7 @@ from ..._call import checked, value
 from ...formulas import probability
 from ...formulas.masses import masses
 from ...formulas.record import Formula
-from .._shared import beside, in_callers_words, listed
+from .._shared import in_callers_words, listed, to_library_of
 
 EPSILON = 1e-7  # keras.config.epsilon()
 CLIP = EPSILON, math.log(EPSILON), math.log1p(-EPSILON)
@@ -30,8 +30,8 @@ def together(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     """Arrays of one library, if one of them lies on the host."""
     y_true, y_pred = listed("y_true", y_true), listed("y_pred", y_pred)
     if isinstance(y_pred, np.ndarray) and not is_number(y_true):
-        return y_true, beside("y_pred", y_pred, "y_true", y_true)
-    return beside("y_true", y_true, "y_pred", y_pred), y_pred
+        return y_true, to_library_of("y_pred", y_pred, "y_true", y_true)
+    return to_library_of("y_true", y_true, "y_pred", y_pred), y_pred
 
 
 @_in_keras_words

@@ -12,7 +12,7 @@ from typing import Any
 from ..._arguments import anchor, backend_of, check_axis
 from ..._arrays import FLOATS, REALS, dtype_name, fits, is_number
 from ...backends.base import Backend
-from .._shared import beside
+from .._shared import to_library_of
 from ._functions import crossentropy, focal_crossentropy, together
 
 # ---- shapes beside the losses ------------------------------------------------------
@@ -35,7 +35,7 @@ def _same_rank(one: Any, other: Any) -> tuple[Any, Any]:
     return one, other
 
 
-def _beside(name: str, values: Any, losses: tuple[Any, ...], axes: Any) -> Any:
+def _fitted(name: str, values: Any, losses: tuple[Any, ...], axes: Any) -> Any:
     """`values`, one a loss, with size-1 axes where `y_pred` has `axes` more."""
     if values is None or is_number(values):
         return values
@@ -194,7 +194,7 @@ class Loss:
             return super().__call__(y_true, y_pred, sample_weight)  # type: ignore[misc]
         mask = self._mask(y_pred)
         y_true, y_pred = self._arrays(y_true, y_pred)
-        sample_weight = beside("sample_weight", sample_weight, "y_pred", y_pred)
+        sample_weight = to_library_of("sample_weight", sample_weight, "y_pred", y_pred)
         shape = tuple(y_pred.shape)
         axes = check_axis(self.axis, len(shape)) or tuple(range(len(shape)))
         losses = tuple(n for k, n in enumerate(shape) if k not in axes)
@@ -202,8 +202,8 @@ class Loss:
             self._loss,
             y_true,
             y_pred,
-            weights=_beside("sample_weight", sample_weight, losses, sorted(axes)),
-            where=_beside("mask", mask, losses, sorted(axes)),
+            weights=_fitted("sample_weight", sample_weight, losses, sorted(axes)),
+            where=_fitted("mask", mask, losses, sorted(axes)),
         )
         if not losses:  # one loss, which no reduction changes
             return loss(axis=None, reduction="mean")
