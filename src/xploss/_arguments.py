@@ -47,7 +47,12 @@ def backend_of(name: str, argument: Any, wanted: str = "an array") -> Backend:
     instead = (instead_of if backend is None else backend.instead_of)(argument)
     if instead is not None:
         raise TypeError(f"`{name}` is a {kind(argument)}: {instead}")
-    backend = backend or known(argument)
+    return _by_own_word(name, argument, wanted) if backend is None else backend
+
+
+def _by_own_word(name: str, argument: Any, wanted: str) -> Backend:
+    """Of a library that is not in the table."""
+    backend = known(argument)
     if backend is None:
         raise TypeError(
             f"`{name}` must be {wanted} of NumPy, PyTorch, JAX, CuPy, Dask or another "
