@@ -335,9 +335,12 @@ REFUSED_SINCE_2_14 = {
 def test_compiled(name, function, request):
     order, transform = COMPILED[name]
     issue = REFUSED_SINCE_2_14.get((name, function))
-    if issue and torch.torch_version.TorchVersion(torch.__version__) >= (2, 14):
+    always = torch.torch_version.TorchVersion(torch.__version__) >= (2, 14)
+    # PyTorch 2.13 refuses this one after some other tests, which side by side run in
+    # another order each time: a number times a tensor, in forward mode of forward mode.
+    if issue and (always or issue == 160508):
         link = f"https://github.com/pytorch/pytorch/issues/{issue}"
-        request.applymarker(pytest.mark.xfail(reason=link))
+        request.applymarker(pytest.mark.xfail(reason=link, strict=always))
     function = FUNCTIONS[function]
     results = transform(function.call)(*flat("float64"))
     check(diagonal(results), along(function, "float64", order), "float64")
