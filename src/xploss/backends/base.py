@@ -21,7 +21,7 @@ from .._arrays import (
     is_narrow,
     library,
 )
-from ..formulas.record import Formula, Function
+from ..formulas.record import Function
 from .job import Job
 
 
@@ -214,11 +214,6 @@ def _without_warnings(function: Callable[..., Any], *args: Any) -> Any:
 
 def mean(xp: Any, total: Array, n: int) -> Array:
     return total / n if n != 0 else total * math.nan
-
-
-def derivative(formula: Formula, argument: str) -> Formula:
-    """A slope of a formula, as a formula."""
-    return Formula(formula.traced, formula.slopes[argument])
 
 
 def _folded(xp: Any, values: Array, axis: int) -> Array:

@@ -37,9 +37,6 @@ class Jax(Backend):
         outputs: tuple[Any, ...] = _compiled(job.without_traced(), job.traced())
         return outputs
 
-    def evaluated(self, job: Job) -> tuple[Any, ...]:
-        return super().evaluate(job)
-
     def elementwise(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], dtype: Any
     ) -> Any:
@@ -95,7 +92,7 @@ BACKEND = Jax(jnp)
 # Within another trace it is as if it were not there.
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _compiled(job: Job, traced: tuple[Any, ...]) -> tuple[Any, ...]:
-    return BACKEND.evaluated(job.with_traced(traced))
+    return Backend.evaluate(BACKEND, job.with_traced(traced))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2), inline=True)

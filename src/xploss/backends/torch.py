@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from .._arrays import computing_dtype, instead_of, kind
 from ..formulas.record import Formula
 from . import torch_private
-from .base import Backend, derivative
+from .base import Backend
 from .job import Job
 from .numpy import BACKEND as NUMPY
 
@@ -271,7 +271,8 @@ def _gradient(
     formula: Formula, name: str, arguments: tuple[Any, ...], n: int, upstream: Any
 ) -> Any:
     """upstream / n * slope, by views unless that is differentiated again."""
-    slope = derivative(formula, name)
+    static = formula.static if name == formula.traced[0] else ()
+    slope = Formula(formula.traced, formula.slopes[name], static=static)
     if not torch.is_grad_enabled() and _in_memory([*_tensors(arguments), upstream]):
         number = upstream.ndim == 0 and not torch_private.is_batched(upstream)
         scale = upstream.item() / n if number else 1.0 / n
@@ -280,8 +281,7 @@ def _gradient(
         return slopes if number else upstream * slopes
     first, labels, *options = arguments
     arguments = (first, BACKEND.as_array(first, labels), *options)
-    static = formula.static if name == formula.traced[0] else ()
-    slopes = _value_of(slope._replace(static=static), arguments)
+    slopes = _value_of(slope, arguments)
     return upstream * slopes if n == 1 else upstream / n * slopes
 
 

@@ -84,10 +84,9 @@ def focus(
     gamma: Any,
     alpha: Any,
     smoothing: Scalar,
-    differentiable: bool = True,
 ) -> Focus:
     pos, neg = masses(labels, smoothing)
-    f = fold(xp, logits, labels, None, smoothing, differentiable)
+    f = fold(xp, logits, labels, None, smoothing)
     wrong, right = (xp.where(f.positive, a, b) for a, b in ((neg, pos), (pos, neg)))
     # Where nothing but right * e is left, and 1 / e**2 might overflow, e is taken out:
     # its logarithm is -|x|.  At infinity the loss is 0 whatever the power, which is
@@ -103,7 +102,7 @@ def focus(
         log_power,
         power=xp.exp(gamma * log_power),
         balance=None if alpha is None else alpha * pos + (1.0 - alpha) * neg,
-        cross_entropy=folded_value(logits, f, differentiable),
+        cross_entropy=folded_value(logits, f),
         mass_difference=by_label(2.0 * labels - 1.0, smoothing),
         numerator=numerator,
         decay=xp.where(sure, 1.0, f.decay),
@@ -118,10 +117,9 @@ def value(
     gamma: Any,
     alpha: Any,
     smoothing: Scalar,
-    differentiable: bool = True,
 ) -> Array:
     """F."""
-    f = focus(xp, logits, labels, gamma, alpha, smoothing, differentiable)
+    f = focus(xp, logits, labels, gamma, alpha, smoothing)
     return f.balanced(f.powered())
 
 
@@ -136,10 +134,9 @@ def slope(
     gamma: Any,
     alpha: Any,
     smoothing: Scalar,
-    differentiable: bool = True,
 ) -> Array:
     """F', by the logit."""
-    f = focus(xp, logits, labels, gamma, alpha, smoothing, differentiable)
+    f = focus(xp, logits, labels, gamma, alpha, smoothing)
     return f.balanced(f.power * _slope(f))
 
 
@@ -230,11 +227,12 @@ def _mass_slope(
     moved = gamma * f.one_minus_2p() * ratio - xp.where(far, 0.0, logits)
     part = f.balanced(xp.where(far, 0.0, f.power * moved))
     wrong = xp.where(f.infinite(), f.wrong, 1.0)
-    share = f.balanced(xp.where(f.fold.positive, -1.0, 1.0) * (1.0 + gamma) / wrong)
+    rate = xp.where(f.fold.positive, -1.0 / wrong, 1.0 / wrong)  # of wrong, over wrong
+    share = f.balanced((1.0 + gamma) * rate)
     if alpha is not None:
         part = part + (2.0 * alpha - 1.0) * xp.where(far, 0.0, f.powered())
         share = share + (2.0 * alpha - 1.0)
-    limit = xp.where(f.infinite(), f.cross_entropy, 0.0) * share
+    limit = times(xp, share, xp.where(f.infinite(), f.cross_entropy, 0.0))
     return xp.where(f.infinite(), limit, part)
 
 

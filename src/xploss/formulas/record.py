@@ -30,7 +30,8 @@ class Formula(NamedTuple):
     slope_and_curvature: Function | None = None
     # The derivative of the value by an argument, of those that have one in closed form.
     slopes: dict[str, Function] = {}  # noqa: RUF012  (never written to)
-    # "differentiable": False spares what only automatic differentiation needs.
+    # Options of the value, and of its slope by the first argument, by keyword:
+    # "differentiable", of which False spares what automatic differentiation needs.
     static: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
