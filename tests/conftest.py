@@ -132,7 +132,7 @@ def _is_first(item, place):
     if mark is not None and parameters:
         return place % mark.args[0] == 0
     cost = parameters["backend"].cost if "backend" in parameters else 1
-    return place % (1 if cost < 10 else 4 if cost < 100 else 10) == 0
+    return place % (1 if cost < 10 else 8 if cost < 100 else 20) == 0
 
 
 def _in_part(items, part):
@@ -149,7 +149,8 @@ def _in_part(items, part):
 def pytest_collection_modifyitems(config, items):
     kept, part = [item for item in items if _belongs(item)], config.getoption("--part")
     kept = kept if part == "whole" else list(_in_part(kept, part))
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    chosen = set(kept)
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = kept
 
 

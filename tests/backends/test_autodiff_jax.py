@@ -32,7 +32,7 @@ from transforms import (
 import xploss
 
 jnp = jax.numpy
-pytestmark = [pytest.mark.library("jax"), pytest.mark.one_of(3)]
+pytestmark = [pytest.mark.library("jax"), pytest.mark.one_of(6)]
 
 DTYPES = ["float32", "float64"]
 total = partial(xploss.sigmoid_cross_entropy, reduction="sum")

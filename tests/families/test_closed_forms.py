@@ -159,6 +159,17 @@ def test_value_and_grad_keeps_the_signature(loss):
     assert xploss.value_and_grad(loss.function).__name__ == loss.function.__name__
 
 
+@loss_of
+def test_what_checks_a_call_takes_the_arguments_of_the_loss(loss):
+    """And has its defaults, which a derivative would otherwise not have."""
+
+    def arguments(function):
+        parameters = inspect.signature(function).parameters.values()
+        return [(p.name, p.kind, p.default) for p in parameters]
+
+    assert arguments(loss.function.made_of.call) == arguments(loss.function)
+
+
 @pytest.mark.parametrize("function", [cross_entropy, partial(cross_entropy, labels=1)])
 def test_grad_and_hess_keeps_the_signature_but_for_the_reduction(function):
     kept = dict(inspect.signature(function).parameters)

@@ -1,16 +1,18 @@
 """The derivatives that the records of formulas tell, by each argument, are exact: the
 rules of PyTorch and JAX rest on them."""
 
+import inspect
 import itertools
-from functools import partial
 
 import numpy as np
 import pytest
 import slope_reference as exactly
+from expected import dtype_of
 from grid import rounded
 from mpmath import mp
 from reference import ulps
 
+from xploss._arguments import backend_of
 from xploss.formulas import focal, probability, sigmoid
 
 LOGITS = (-80.0, -17.0, -2.5, -0.25, 0.0, 1.0, 17.0, 40.0)
@@ -74,6 +76,17 @@ def test_slopes_are_exact(title, name, dtype):
 
 
 @pytest.mark.parametrize(("title", "name"), SLOPES)
+def test_slopes_ask_for_what_the_standard_has(backend, title, name, shapes):
+    """On every library, in the dtype of the arguments throughout."""
+    formula, *_ = RECORDS[title]
+    for dtype in {"float32", "float64"} & {*backend.dtypes}:
+        arrays = [backend.array(a[:8], dtype) for a in columns(title, dtype)]
+        xp = backend_of("first", arrays[0]).xp
+        result = formula.slopes[name](xp, *options_of(formula, arrays))
+        assert (dtype_of(result), tuple(result.shape)) == (dtype, (8,))
+
+
+@pytest.mark.parametrize(("title", "name"), SLOPES)
 def test_slopes_at_infinity_are_no_nan(title, name):
     """Where an infinite logit, or a certain probability, meets any label."""
     formula, *_ = RECORDS[title]
@@ -96,9 +109,9 @@ def test_a_certain_answer_has_no_slope():
         assert not result.any(), name
 
 
-def test_a_record_names_its_arguments():
+def test_every_function_of_a_record_takes_what_is_traced():
     for formula, *_ in RECORDS.values():
         assert set(formula.slopes) <= set(formula.traced)
-        assert formula.traced[1] == "labels"
-        for function in (formula.value, *formula.slopes.values()):
-            assert callable(partial(function, np))
+        made = [formula.value, formula.value_and_slope, formula.slope_and_curvature]
+        for function in filter(None, (*made, *formula.slopes.values())):
+            inspect.signature(function).bind(np, *formula.traced)

@@ -4,7 +4,8 @@ python tests/support/recorded.py write FILE.npz LIBRARY...
 python tests/support/recorded.py compare ONE.npz OTHER.npz
 
 Value, gradient and Hessian of every loss, with each option alone and with all of them,
-under every reduction, in every dtype, on the matrix's grid.
+under every reduction, in every dtype, on the matrix's grid.  Of the tests it needs no
+more than `backends` and `grid`, so that it runs on older commits as well.
 """
 
 import sys

@@ -173,8 +173,9 @@ def restated(module: str) -> set[str]:
 
 def python(script: str, **environment: str) -> str:
     """What a script prints in an interpreter of its own, where warnings are errors."""
-    here = Path(__file__).parent
-    environment["PYTHONPATH"] = os.pathsep.join([str(here), str(here / "../reference")])
+    tests = Path(__file__).parents[1]
+    folders = [str(tests / name) for name in ("support", "reference", "backends")]
+    environment["PYTHONPATH"] = os.pathsep.join(folders)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
         capture_output=True,
