@@ -23,7 +23,7 @@ FLOORS = (
     {"_call"},
     {"_arguments"},
     {"backends"},
-    {"_arrays"},
+    {"_arrays", "kernels"},
     {"formulas"},
 )
 LIBRARIES = ("numpy", "torch", "jax", "cupy", "dask", "array_api_strict", "tensorflow")

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import layouts
@@ -59,10 +60,25 @@ def _numpy() -> Iterator[Backend]:
 
     dtypes = ("float16", "float32", "float64")
     options: dict[str, Any] = {"layouts": layouts.OF_NUMPY}
-    yield Backend("numpy", "numpy", dtypes, writable, np.asarray, 1, **options)
-    yield Backend(
-        "numpy-read-only", "numpy", dtypes, read_only, np.asarray, 10, **options
-    )
+    yield Backend("numpy", "numpy", dtypes, writable, np.asarray, **options)
+    options |= {"cost": 10}
+    yield Backend("numpy-read-only", "numpy", dtypes, read_only, np.asarray, **options)
+    for name, around in _engines():
+        options |= {"around": around}
+        yield Backend(f"numpy-{name}", "numpy", dtypes, writable, np.asarray, **options)
+
+
+def _engines() -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Without the compiled formulas, and by other instruction sets than the best."""
+    from unittest.mock import patch
+
+    from xploss.backends.compiled import INSTRUCTION_SETS, Compiled
+    from xploss.backends.numpy import NumPy
+
+    if INSTRUCTION_SETS:
+        yield "plain", partial(patch.object, NumPy, "compiled", None)
+    for name in INSTRUCTION_SETS[:-1]:
+        yield name, partial(patch.object, NumPy, "compiled", Compiled(name))
 
 
 def _strict() -> Iterator[Backend]:

@@ -1,10 +1,8 @@
-"""NumPy: block by block, so that all stays in cache, and fused with the sum.
+"""NumPy: by the compiled formulas, or block by block, so that all stays in cache.
 
-Whole-array temporaries cost page faults and memory traffic.  A call without options is
-carried out in place (`in_place.py`); with options the formula itself is applied.
-
-Infinite logits are not looked for: where one meets no mass, 0 * inf is an invalid
-operation, of which the processor tells, and what is NaN is done again by the formula.
+Without the compiled ones (`compiled.py`) a formula is carried out operation by
+operation, and arrays as large as its arguments would cost page faults and memory
+traffic.
 """
 
 import math
@@ -14,28 +12,33 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array, computing_dtype
+from . import compiled
 from .base import Backend
-from .in_place import IN_PLACE, Lines
 from .job import Job
 
 # What `out` may be given for; another subclass of arrays has arithmetic of its own.
 OWN_TYPES = (np.ndarray, np.memmap)
 
-# Bytes a block of one array: a few of these stay in a cache of 1 or 2 MiB, and the
-# calls of the ufuncs hardly show.  Half as many are no faster, twice as many slower.
-BLOCK = 1 << 18
+# Bytes a block of one array: a formula makes twenty of them, which stay in a cache of
+# 1 or 2 MiB, and the calls of the ufuncs hardly show.
+BLOCK = 1 << 17
 
 Slices = tuple[slice, ...]
 
 
 class NumPy(Backend):
     taken_by_boosters = True
+    compiled = compiled.BEST
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """The outputs; of a sum, no array of what is added is made."""
         first = job.arguments[0]
         if not first.ndim or not first.size or type(first) not in OWN_TYPES:
             return super().evaluate(job)
+        if self.compiled is not None:
+            made = self.compiled.evaluate(job)
+            if made is not None:
+                return made
         in_order = _in_order if first.flags.c_contiguous else _in_memory_order
         made, total = in_order(job)
         return (_finished(job, total), *made) if job.summed else tuple(made)
@@ -97,53 +100,31 @@ def _in_memory_order(job: Job) -> tuple[list[Array], Any]:
 
 
 def _in_order(job: Job) -> tuple[list[Array], Any]:
-    """The outputs per element, and the sum, which keeps its axes, as of size 1."""
-    first, lines = job.arguments[0], _lines(job)
-    computing = np.dtype(computing_dtype(np, first))
-    # The formula itself makes twenty arrays of a block's size and more.
-    most = (BLOCK if lines else BLOCK // 2) // computing.itemsize
-    scratch = _Scratch(job, lines, computing)
-    with np.errstate(invalid="call", call=scratch):
-        if first.size > most:
-            return _by_blocks(job, scratch, most)
-        space = scratch.of(first.shape)
-        scratch.carry_out(job, space)
-        outputs = range(job.summed, len(job.dtypes))
-        made = [space[k].astype(job.dtypes[k], copy=False) for k in outputs]
-        return made, _partial_sum(job, space[0])
+    """The outputs per element, and the sum, which keeps its axes, as of size 1.
 
-
-def _by_blocks(job: Job, scratch: "_Scratch", most: int) -> tuple[list[Array], Any]:
-    """The blocks' partial sums are merged in the order of the blocks."""
+    The blocks' partial sums are merged in the order of the blocks.
+    """
     shape = job.arguments[0].shape
+    computing = np.dtype(computing_dtype(np, job.arguments[0]))
+    most = BLOCK // computing.itemsize
     made = [np.empty(shape, dtype) for dtype in job.dtypes[job.summed :]]
-    total: Any = np.zeros(
-        _kept(shape, job.axis), _accumulator(job, scratch.dtype, most)
-    )
+    total: Any = np.zeros(_kept(shape, job.axis), _accumulator(job, computing, most))
+    wide = job._replace(dtypes=(computing,) * len(job.dtypes))
     for slices in _slices(shape, most):
-        part = _one_block(job, slices, made, scratch)
+        part = _one_block(wide, slices, made)
         if job.summed:
             place = total if job.axis is None else _block(total, slices)
             np.add(place, part, out=place)
     return made, total
 
 
-def _one_block(job: Job, slices: Slices, made: list[Array], scratch: "_Scratch") -> Any:
+def _one_block(job: Job, slices: Slices, made: list[Array]) -> Any:
     """The partial sum; the outputs per element are written to their places."""
     traced = tuple([_block(a, slices) if _is_spread(a) else a for a in job.traced()])
-    block = job.with_traced(traced)
-    places = [array[slices] for array in made]
-    space = scratch.of(block.arguments[0].shape)
-    # What has to be rounded is not written to its place at once.
-    direct = [place.dtype == scratch.dtype for place in places]
-    for k, place in enumerate(places):
-        if direct[k]:
-            space[job.summed + k] = place
-    scratch.carry_out(block, space)
-    for k, place in enumerate(places):
-        if not direct[k]:
-            place[...] = space[job.summed + k]
-    return _partial_sum(block, space[0])
+    results = BACKEND.per_element(job.with_traced(traced))
+    for array, result in zip(made, results[job.summed :], strict=True):
+        array[slices] = result
+    return _partial_sum(job, results[0])
 
 
 # ---- sums ----------------------------------------------------------------------------
@@ -184,75 +165,3 @@ def _partial_sum(job: Job, values: Array) -> Any:
         if np.isfinite(total):
             return total
     return np.add.reduce(values, dtype=np.float64)  # pairwise
-
-
-# ---- one block -----------------------------------------------------------------------
-
-
-def _lines(job: Job) -> Lines | None:
-    """What does the formula in place, of a call without options."""
-    if job.weights is not None or job.where is not None:
-        return None
-    for option in job.arguments[2:]:
-        if option is not None:
-            return None
-    return IN_PLACE.get(job.function())
-
-
-class _Scratch:
-    """What one thread needs: arrays of a block's size, and whether an operation was
-    invalid, as 0 * inf is."""
-
-    def __init__(self, job: Job, lines: Lines | None, dtype: Any) -> None:
-        self.lines, self.dtype = lines, dtype
-        # One for each output, and two more, of which what is summed may have one.
-        self.arrays, self.shared = len(job.dtypes) + 2, job.summed
-        self.buffers: list[Array] = []
-        self.invalid = False
-
-    def __call__(self, kind: str, flag: int) -> None:
-        """As `numpy.errstate` calls it."""
-        self.invalid = True
-
-    def of(self, shape: tuple[int, ...]) -> list[Array]:
-        """The same ones for each block but the last, which may be smaller."""
-        if not self.buffers or self.buffers[0].shape != shape:
-            self.buffers = [
-                np.empty(shape, self.dtype) for _ in range(self.arrays - self.shared)
-            ]
-            if self.shared:
-                self.buffers.insert(0, self.buffers[-2])
-        return self.buffers.copy()
-
-    def carry_out(self, job: Job, space: list[Array]) -> None:
-        """Each output, in the computing dtype, into the first arrays of `space`."""
-        if self.lines is None:
-            for result, answer in zip(space, self.answers(job), strict=False):
-                result[...] = answer
-            return
-        self.lines(*[_cast(a, self.dtype) for a in job.arguments[:2]], *space)
-        for k, scale in enumerate(job.scales):
-            if scale is not None:
-                space[k] *= scale
-        if self.invalid:
-            self.invalid = False
-            self.carry_out_again(job, space)
-
-    def carry_out_again(self, job: Job, space: list[Array]) -> None:
-        """What is NaN, by the formula."""
-        wrong = np.isnan(space[0])
-        first, second = (a[wrong] if _is_spread(a) else a for a in job.arguments[:2])
-        arguments = (first, second, *job.arguments[2:])
-        answers = self.answers(job._replace(arguments=arguments))
-        for result, answer in zip(space, answers, strict=False):
-            result[wrong] = answer
-
-    def answers(self, job: Job) -> tuple[Array, ...]:
-        """By the formula, in the computing dtype."""
-        dtypes = (self.dtype,) * len(job.dtypes)
-        return BACKEND.per_element(job._replace(dtypes=dtypes))
-
-
-def _cast(argument: Any, dtype: Any) -> Any:
-    is_array = not isinstance(argument, float)
-    return argument.astype(dtype, copy=False) if is_array else argument

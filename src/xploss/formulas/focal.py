@@ -264,4 +264,6 @@ FOCAL = Formula(
         "alpha": alpha_slope,
         "smoothing": smoothing_slope,
     },
+    together=(("smoothing",), ("alpha",)),
+    neutral={"smoothing": 0.0},
 )

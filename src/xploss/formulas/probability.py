@@ -198,4 +198,6 @@ PROBABILITY = Formula(
         "pos_weight": pos_weight_slope,
         "smoothing": smoothing_slope,
     },
+    together=(("pos_weight", "smoothing"), ("eps", "log_eps", "log_rest")),
+    neutral={"pos_weight": 1.0, "smoothing": 0.0},
 )  # fmt: skip

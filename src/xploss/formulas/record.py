@@ -33,6 +33,10 @@ class Formula(NamedTuple):
     # Options of the value, and of its slope by the first argument, by keyword:
     # "differentiable", of which False spares what automatic differentiation needs.
     static: tuple[str, ...] = ()
+    # Options that a kernel has together, or has none of; and what an absent one is as a
+    # number, of those that have such a number.
+    together: tuple[tuple[str, ...], ...] = ()
+    neutral: dict[str, float] = {}  # noqa: RUF012
 
     def __hash__(self) -> int:
         return hash((self.traced, self.value, self.static))

@@ -205,6 +205,8 @@ CROSS_ENTROPY = Formula(
         "smoothing": smoothing_slope,
     },
     static=("differentiable",),
+    together=(("pos_weight", "smoothing"),),
+    neutral={"pos_weight": 1.0, "smoothing": 0.0},
 )
 
 
@@ -223,6 +225,8 @@ SLOPE = Formula(
     traced=CROSS_ENTROPY.traced,
     value=slope,
     slopes={"logits": curvature},
+    together=CROSS_ENTROPY.together,
+    neutral=CROSS_ENTROPY.neutral,
 )
 
 

@@ -1,0 +1,84 @@
+"""Arrays in host memory, by the compiled formulas (`xploss/kernels`), where they are.
+
+They are there if a C compiler was when the package was built.  What they do not take,
+such as another byte order, goes the way that it would go without them.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ..kernels.catalogue import kernels
+from .job import Job
+
+try:
+    from ..kernels import _compiled  # type: ignore[attr-defined]
+except ImportError:
+    _compiled = None
+
+# NumPy has no bfloat16, and a structure of that name stands for it.
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+
+# Those that this processor has, the best last.
+INSTRUCTION_SETS: tuple[str, ...] = (
+    () if _compiled is None else _compiled.instruction_sets
+)
+
+# By the function of a formula, and by which of its arguments are there: the kernel, and
+# what it is called with, the place of an argument or a number instead of one.
+PLANS = {
+    (kernel.function, there): (number, called_with)
+    for number, kernel in enumerate(kernels() if INSTRUCTION_SETS else ())
+    for there, called_with in kernel.taken()
+}
+
+
+class Compiled:
+    """The evaluation of jobs by one instruction set."""
+
+    def __init__(self, instruction_set: str) -> None:
+        self.set = INSTRUCTION_SETS.index(instruction_set)
+
+    def evaluate(self, job: Job, threads: int = 1) -> tuple[Any, ...] | None:
+        """The outputs, or None of what is not taken."""
+        there = tuple([a is not None for a in job.arguments])
+        plan = PLANS.get((job.function(), there))
+        if plan is None:
+            return None
+        number, called_with = plan
+        first, given = job.arguments[0], job.arguments
+        arguments = tuple([given[a] if type(a) is int else a for a in called_with])
+        made = tuple(
+            [np.empty_like(first, d, subok=False) for d in job.dtypes[job.summed :]]
+        )
+        total = _room_for_sum(job)
+        divisor = 1.0 if job.n is None else job.n
+        result = _compiled.evaluate(
+            self.set, number, arguments, job.weights, job.where, job.scales, made,
+            total, divisor, threads,
+        )  # fmt: skip
+        if result is NotImplemented:
+            return None
+        if total is None:
+            return made
+        return (_sum_of(job, result if total is True else total), *made)
+
+
+def _room_for_sum(job: Job) -> Any:
+    """None where nothing is summed, True where everything is."""
+    if not job.summed:
+        return None
+    if job.axis is None:
+        return True
+    shape = job.arguments[0].shape
+    kept = [1 if k in job.axis else n for k, n in enumerate(shape)]
+    return np.empty(kept, job.dtypes[0])
+
+
+def _sum_of(job: Job, total: Any) -> Any:
+    if job.axis is None:
+        return job.dtypes[0](total)
+    return (total if job.keepdims else total.squeeze(job.axis))[()]
+
+
+BEST = Compiled(INSTRUCTION_SETS[-1]) if INSTRUCTION_SETS else None

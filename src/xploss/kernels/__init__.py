@@ -1,0 +1,1 @@
+"""The formulas compiled: traced as they stand, and written out as text of C."""

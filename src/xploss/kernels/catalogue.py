@@ -1,0 +1,105 @@
+"""Which kernels there are: each function of each formula, with each choice of options.
+
+A choice is of groups of options that go together (`Formula.together`).  Within one that
+is chosen, an option that is absent is the number that changes nothing
+(`Formula.neutral`).
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..formulas.focal import FOCAL
+from ..formulas.probability import PROBABILITY
+from ..formulas.record import Formula, Function
+from ..formulas.sigmoid import CROSS_ENTROPY, SLOPE
+from .trace import Traced, trace
+
+RECORDS = {
+    "cross_entropy": CROSS_ENTROPY,
+    "sigmoid": SLOPE,
+    "focal": FOCAL,
+    "probability": PROBABILITY,
+}
+
+Presence = tuple[bool, ...]  # of each traced argument of a formula
+
+
+class Kernel(NamedTuple):
+    name: str
+    function: Function
+    arguments: tuple[str | None, ...]  # of the function; None for an absent option
+    neutral: dict[str, float]
+    static: dict[str, bool]
+
+    def traced(self) -> Traced:
+        return trace(self.function, self.arguments, **self.static)
+
+    def taken(self) -> Iterator[tuple[Presence, tuple[int | float, ...]]]:
+        """Which options it serves, and what of them it is called with.
+
+        That is the place of an argument, or the number of one that is absent.
+        """
+        optional = [name for name in self.arguments if name in self.neutral]
+        for n in range(len(optional) + 1):
+            for absent in itertools.combinations(optional, n):
+                there = tuple(
+                    name is not None and name not in absent for name in self.arguments
+                )
+                called_with = tuple(
+                    self.neutral[name] if name in absent else place
+                    for place, name in enumerate(self.arguments)
+                    if name is not None
+                )
+                yield there, called_with
+
+
+def _functions(formula: Formula) -> Iterator[tuple[str, Function, dict[str, bool]]]:
+    """With the names of their quantities, and what they are compiled for."""
+    static = dict.fromkeys(formula.static, False)
+    yield "value", formula.value, static
+    for name in ("value_and_slope", "slope_and_curvature"):
+        function = getattr(formula, name)
+        if function is not None:
+            yield name, function, {}
+    for name, function in formula.slopes.items():
+        yield f"slope_by_{name}", function, static if name == formula.traced[0] else {}
+
+
+def _choices(formula: Formula) -> Iterator[tuple[str | None, ...]]:
+    """The arguments, where some groups of options are absent, the fewest first."""
+    for n in range(len(formula.together), -1, -1):
+        for absent in itertools.combinations(formula.together, n):
+            left_out = {name for group in absent for name in group}
+            yield tuple(None if a in left_out else a for a in formula.traced)
+
+
+def _exp(xp: Any, x: Any) -> Any:
+    return xp.exp(x)
+
+
+def _log(xp: Any, x: Any) -> Any:
+    return xp.log(x)
+
+
+def _log1p(xp: Any, x: Any) -> Any:
+    return xp.log1p(x)
+
+
+# By themselves they are for the tests, which hold each to its bound.
+ELEMENTARY = {"exp": _exp, "log": _log, "log1p": _log1p}
+
+
+def kernels() -> Iterator[Kernel]:
+    """Each once, though two records may share a function."""
+    for name, function in ELEMENTARY.items():
+        yield Kernel(f"of_{name}", function, ("x",), {}, {})
+    seen = set()
+    for title, record in RECORDS.items():
+        for arguments in _choices(record):
+            for quantity, function, static in _functions(record):
+                if (function, arguments) not in seen:
+                    seen.add((function, arguments))
+                    options = [a for a in arguments[2:] if a is not None]
+                    name = "_".join((title, quantity, *options))
+                    yield Kernel(name, function, arguments, record.neutral, static)

@@ -1,0 +1,46 @@
+/* A job: a kernel over arrays of one shape, weighed, masked, scaled; written or summed. */
+
+#ifndef EVALUATE_H
+#define EVALUATE_H
+
+#include <stddef.h>
+
+#include "loops.h"
+
+#define MOST_AXES 64
+#define MOST_ARGUMENTS 10
+#define MOST_OUTPUTS 2
+
+typedef struct {
+    char *data; /* NULL for a number */
+    double number;
+    Type type;
+    size_t size; /* of an element */
+    ptrdiff_t strides[MOST_AXES]; /* 0 where it is spread */
+} Array;
+
+typedef struct {
+    const Loops *loops;
+    int kernel;
+    int axes;
+    Size shape[MOST_AXES];
+    int arguments;
+    Array argument[MOST_ARGUMENTS];
+    int has_weights, has_where;
+    Array weights, where;
+    int results; /* of the kernel */
+    double scale[MOST_OUTPUTS];
+    int has_scale[MOST_OUTPUTS];
+    int summed; /* the first result, which is not written */
+    Array output[MOST_OUTPUTS];
+    int along_axes; /* the sum is an array: */
+    Array total;
+    double divisor;
+    int threads;
+} Job;
+
+/* The sum, where it is a number, into `sum`.  0; -1 where there is no memory; 1 where
+   `interrupted`, which the calling thread asks now and then, said so. */
+int evaluate(Job *job, double *sum, int (*interrupted)(void *), void *context);
+
+#endif

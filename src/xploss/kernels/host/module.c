@@ -1,0 +1,294 @@
+/* What Python is shown: buffers in, a sum out.  Only of the stable ABI, from 3.11 on. */
+
+#define Py_LIMITED_API 0x030b0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <math.h>
+#include <string.h>
+
+#include "digest.h" /* of the text of the kernels */
+#include "evaluate.h"
+
+/* ---- instruction sets ------------------------------------------------------------- */
+
+extern const Loops loops_baseline_f, loops_baseline_d;
+#if defined(WITH_X86_SETS)
+extern const Loops loops_avx2_f, loops_avx2_d, loops_avx512_f, loops_avx512_d;
+#endif
+
+typedef struct {
+    const char *name;
+    const Loops *of_float, *of_double;
+} Set;
+
+/* The best last. */
+static const Set SETS[] = {
+    {"baseline", &loops_baseline_f, &loops_baseline_d},
+#if defined(WITH_X86_SETS)
+    {"avx2", &loops_avx2_f, &loops_avx2_d},
+    {"avx512", &loops_avx512_f, &loops_avx512_d},
+#endif
+};
+
+static int supported(const char *name) {
+#if defined(WITH_X86_SETS)
+    if (!strcmp(name, "avx2")) {
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    }
+    if (!strcmp(name, "avx512")) {
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
+            && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")
+            && __builtin_cpu_supports("fma");
+    }
+#endif
+    return !strcmp(name, "baseline");
+}
+
+/* ---- arrays ----------------------------------------------------------------------- */
+
+#define MOST_BUFFERS (MOST_ARGUMENTS + MOST_OUTPUTS + 3)
+
+/* The buffers of a call, released at its end. */
+typedef struct {
+    Py_buffer buffer[MOST_BUFFERS];
+    int count;
+} Buffers;
+
+static void release(Buffers *buffers) {
+    while (buffers->count) PyBuffer_Release(&buffers->buffer[--buffers->count]);
+}
+
+static int of_size(int size, int is_signed) {
+    int type = size == 1 ? UINT8 : size == 2 ? UINT16 : size == 4 ? UINT32 : UINT64;
+    return type + is_signed;
+}
+
+/* -1 of what is not known, such as another byte order. */
+static int type_of(const Py_buffer *buffer) {
+    const char *format = buffer->format ? buffer->format : "B";
+    if (!strcmp(format, "T{H:bfloat16:}")) return BFLOAT16;
+    if (format[0] == '@' || format[0] == '=') format++;
+    if (!format[0] || format[1]) return -1;
+    if (strchr("?BHILQ", format[0])) return of_size((int)buffer->itemsize, 0);
+    if (strchr("bhilq", format[0])) return of_size((int)buffer->itemsize, 1);
+    if (format[0] == 'e') return FLOAT16;
+    if (format[0] == 'f') return FLOAT32;
+    return format[0] == 'd' ? FLOAT64 : -1;
+}
+
+typedef enum { FAILED = -1, NOT_TAKEN, TAKEN } Outcome;
+
+static double number_at(const Job *job, const Array *array) {
+    union { float f; double d; } number;
+    job->loops->read[array->type](1, array->data, 0, &number);
+    return job->loops->type == FLOAT32 ? (double)number.f : number.d;
+}
+
+static Outcome number(Array *array, PyObject *object) {
+    array->data = NULL;
+    array->number = PyFloat_AsDouble(object);
+    return array->number == -1.0 && PyErr_Occurred() ? FAILED : TAKEN;
+}
+
+/* Of the job's shape, or spread onto it. */
+static Outcome array(Array *array, PyObject *object, int flags, Job *job,
+                     Buffers *buffers) {
+    if (PyFloat_Check(object) || PyBool_Check(object)) return number(array, object);
+    Py_buffer *buffer = &buffers->buffer[buffers->count];
+    if (PyObject_GetBuffer(object, buffer, flags | PyBUF_STRIDES | PyBUF_FORMAT)) {
+        if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) return FAILED;
+        PyErr_Clear();
+        return NOT_TAKEN;
+    }
+    buffers->count++;
+    int type = type_of(buffer);
+    if (type < 0) return NOT_TAKEN;
+    array->data = buffer->buf;
+    array->type = (Type)type;
+    array->size = (size_t)buffer->itemsize;
+    if (!job->axes) { /* it is the first, which tells the shape */
+        if (buffer->ndim < 1 || buffer->ndim > MOST_AXES) return NOT_TAKEN;
+        job->axes = buffer->ndim;
+        for (int k = 0; k < job->axes; k++) job->shape[k] = buffer->shape[k];
+    }
+    if (!buffer->ndim) {
+        array->number = number_at(job, array);
+        array->data = NULL;
+        return TAKEN;
+    }
+    if (buffer->ndim != job->axes) return NOT_TAKEN;
+    for (int k = 0; k < job->axes; k++) {
+        if (buffer->shape[k] != job->shape[k] && buffer->shape[k] != 1) return NOT_TAKEN;
+        array->strides[k] = buffer->shape[k] == 1 ? 0 : buffer->strides[k];
+    }
+    return TAKEN;
+}
+
+static Outcome first_array(Job *job, PyObject *object, const Set *set,
+                           Buffers *buffers) {
+    job->axes = 0;
+    if (PyFloat_Check(object)) return NOT_TAKEN;
+    Outcome outcome = array(&job->argument[0], object, 0, job, buffers);
+    int wide = outcome == TAKEN && job->argument[0].type == FLOAT64;
+    job->loops = wide ? set->of_double : set->of_float;
+    return outcome;
+}
+
+/* ---- calls ------------------------------------------------------------------------ */
+
+typedef struct {
+    PyThreadState *state;
+} Released;
+
+static int interrupted(void *context) {
+    Released *released = context;
+    PyEval_RestoreThread(released->state);
+    int signal = PyErr_CheckSignals();
+    released->state = PyEval_SaveThread();
+    return signal;
+}
+
+static Outcome arguments_of(Job *job, PyObject *arguments, Buffers *buffers) {
+    Outcome outcome = TAKEN;
+    for (int k = 1; k < job->arguments && outcome == TAKEN; k++) {
+        PyObject *object = PyTuple_GetItem(arguments, k);
+        outcome = array(&job->argument[k], object, 0, job, buffers);
+    }
+    return outcome;
+}
+
+static Outcome outputs_of(Job *job, PyObject *outputs, Buffers *buffers) {
+    for (int k = job->summed; k < job->results; k++) {
+        PyObject *object = PyTuple_GetItem(outputs, k - job->summed);
+        Outcome outcome = array(&job->output[k], object, PyBUF_WRITABLE, job, buffers);
+        if (outcome != TAKEN) return outcome;
+        if (!job->output[k].data || !job->loops->write[job->output[k].type]) {
+            return NOT_TAKEN;
+        }
+    }
+    return TAKEN;
+}
+
+static Outcome scales_of(Job *job, PyObject *scales) {
+    for (int k = 0; k < job->results; k++) {
+        PyObject *scale = PyTuple_GetItem(scales, k);
+        job->has_scale[k] = scale != Py_None;
+        if (job->has_scale[k]) {
+            job->scale[k] = PyFloat_AsDouble(scale);
+            if (PyErr_Occurred()) return FAILED;
+        }
+    }
+    return TAKEN;
+}
+
+static Outcome optional(Array *to, int *has, PyObject *object, Job *job,
+                        Buffers *buffers) {
+    *has = object != Py_None;
+    return *has ? array(to, object, 0, job, buffers) : TAKEN;
+}
+
+static Outcome total_of(Job *job, PyObject *total, Buffers *buffers) {
+    job->summed = total != Py_None;
+    job->along_axes = job->summed && !PyBool_Check(total);
+    if (!job->along_axes) return TAKEN;
+    Outcome outcome = array(&job->total, total, PyBUF_WRITABLE, job, buffers);
+    return outcome == TAKEN && !job->total.data ? NOT_TAKEN : outcome;
+}
+
+enum {
+    SET, KERNEL, ARGUMENTS, WEIGHTS, WHERE, SCALES, OUTPUTS, TOTAL, DIVISOR, THREADS,
+    COUNT
+};
+
+static Outcome job_of(Job *job, PyObject *const *args, Buffers *buffers) {
+    long set = PyLong_AsLong(args[SET]);
+    if (set < 0 || set >= (long)(sizeof(SETS) / sizeof(*SETS))) {
+        PyErr_SetString(PyExc_ValueError, "no such instruction set");
+        return FAILED;
+    }
+    job->kernel = (int)PyLong_AsLong(args[KERNEL]);
+    job->divisor = PyFloat_AsDouble(args[DIVISOR]);
+    job->threads = (int)PyLong_AsLong(args[THREADS]);
+    job->arguments = (int)PyTuple_Size(args[ARGUMENTS]);
+    int outputs = (int)PyTuple_Size(args[OUTPUTS]);
+    if (PyErr_Occurred()) return FAILED;
+    if (job->arguments > MOST_ARGUMENTS || outputs > MOST_OUTPUTS) return NOT_TAKEN;
+    Outcome outcome = first_array(job, PyTuple_GetItem(args[ARGUMENTS], 0), &SETS[set],
+                                  buffers);
+    if (outcome == TAKEN) outcome = total_of(job, args[TOTAL], buffers);
+    job->results = outputs + job->summed;
+    if (outcome == TAKEN) outcome = arguments_of(job, args[ARGUMENTS], buffers);
+    if (outcome == TAKEN) {
+        outcome = optional(&job->weights, &job->has_weights, args[WEIGHTS], job, buffers);
+    }
+    if (outcome == TAKEN) {
+        outcome = optional(&job->where, &job->has_where, args[WHERE], job, buffers);
+    }
+    if (outcome == TAKEN) outcome = scales_of(job, args[SCALES]);
+    if (outcome == TAKEN) outcome = outputs_of(job, args[OUTPUTS], buffers);
+    return outcome;
+}
+
+static PyObject *evaluate_job(PyObject *module, PyObject *const *args, Py_ssize_t n) {
+    (void)module;
+    if (n != COUNT) {
+        PyErr_Format(PyExc_TypeError, "takes %d arguments, got %zd", COUNT, n);
+        return NULL;
+    }
+    Job job;
+    Buffers buffers;
+    buffers.count = 0;
+    double sum = 0;
+    Outcome outcome = job_of(&job, args, &buffers);
+    int failed = 0, summed = outcome == TAKEN && job.summed && !job.along_axes;
+    if (outcome == TAKEN) {
+        Released released = {PyEval_SaveThread()};
+        failed = evaluate(&job, &sum, interrupted, &released);
+        PyEval_RestoreThread(released.state);
+    }
+    release(&buffers);
+    if (outcome == FAILED || failed > 0) return NULL;
+    if (failed) return PyErr_NoMemory();
+    if (outcome == NOT_TAKEN) return Py_NewRef(Py_NotImplemented);
+    return summed ? PyFloat_FromDouble(sum) : Py_NewRef(Py_None);
+}
+
+static PyMethodDef METHODS[] = {
+    {"evaluate", (PyCFunction)(void (*)(void))evaluate_job, METH_FASTCALL,
+     "evaluate(set, kernel, arguments, weights, where, scales, outputs, total, divisor,"
+     " threads)\n\nThe sum, None, or NotImplemented of arrays that it does not take."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int add_sets(PyObject *module) {
+    PyObject *names = PyList_New(0);
+    if (!names) return -1;
+    for (size_t k = 0; k < sizeof(SETS) / sizeof(*SETS); k++) {
+        if (!supported(SETS[k].name)) break;
+        PyObject *name = PyUnicode_FromString(SETS[k].name);
+        if (!name || PyList_Append(names, name)) return -1;
+        Py_DECREF(name);
+    }
+    PyObject *tuple = PyList_AsTuple(names);
+    Py_DECREF(names);
+    int added = tuple ? PyModule_AddObjectRef(module, "instruction_sets", tuple) : -1;
+    Py_XDECREF(tuple);
+    return added;
+}
+
+static int add_names(PyObject *module) {
+    return add_sets(module) || PyModule_AddStringConstant(module, "digest", DIGEST);
+}
+
+static PyModuleDef_Slot SLOTS[] = {
+    {Py_mod_exec, (void *)add_names},
+    {0, NULL},
+};
+
+static struct PyModuleDef MODULE = {
+    PyModuleDef_HEAD_INIT, "_compiled", "The formulas compiled.", 0, METHODS, SLOTS,
+    NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__compiled(void) { return PyModuleDef_Init(&MODULE); }
