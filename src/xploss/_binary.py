@@ -13,7 +13,7 @@ from ._arguments import (
     fraction,
 )
 from ._arrays import AnyArray, is_number
-from ._call import Call, MadeOf, checked, value
+from ._call import Call, MadeOf, at_once, checked, value
 from .formulas.focal import FOCAL
 from .formulas.probability import PROBABILITY
 from .formulas.record import Formula
@@ -21,6 +21,11 @@ from .formulas.sigmoid import CROSS_ENTROPY, SLOPE
 
 P = ParamSpec("P")
 A = TypeVar("A", bound=AnyArray)
+
+
+def is_zero(option: Any) -> bool:
+    """A number, as it stands where no option is given; an array is not looked at."""
+    return type(option) is float and option == 0.0
 
 
 def _pos_weight(first: Anchor, pos_weight: Any) -> Any:
@@ -200,6 +205,10 @@ def sigmoid_cross_entropy(
     >>> print(sigmoid_cross_entropy(np.zeros((2, 3)), 1, pos_weight=3.0))
     2.0794415416798357
     """
+    if pos_weight is weights is where is axis is None and is_zero(label_smoothing):
+        result = at_once(CROSS_ENTROPY, "value", logits, labels, reduction)
+        if result is not None:
+            return cast(A, result)
     call = _call_of_logits(
         logits,
         labels,
@@ -250,6 +259,14 @@ def binary_cross_entropy(
     >>> print(binary_cross_entropy(probs, np.array([0, 0, 1, 1]), reduction="none"))
     [0.00000000e+00 1.00000000e-10 6.93147181e-01 0.00000000e+00]
     """
+    if (
+        pos_weight is weights is where is axis is None
+        and is_zero(label_smoothing)
+        and is_zero(eps)
+    ):
+        result = at_once(PROBABILITY, "value", probs, labels, reduction)
+        if result is not None:
+            return cast(A, result)
     call = _call_of_probabilities(
         probs,
         labels,

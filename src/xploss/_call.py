@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ._arguments import Anchor, check_axis, check_reduction
+from ._arguments import REDUCTIONS, Anchor, check_axis, check_reduction
 from ._arrays import Array, computing_dtype, count
 from .backends.job import Job
+from .backends.table import listed
 from .formulas.record import Formula
 from .formulas.sigmoid import ONE
 
@@ -65,15 +66,28 @@ def checked(
 # ---- results -----------------------------------------------------------------------
 
 
+def at_once(
+    formula: Formula, quantity: str, first: Any, labels: Any, reduction: Any
+) -> Any:
+    """The result of an ordinary call, without options, of two arrays that are alike.
+
+    None of any other, which is checked, and refused where it has to be, as a `Call`.
+    """
+    backend = listed(first)
+    if backend is None or type(reduction) is not str or reduction not in REDUCTIONS:
+        return None
+    return backend.at_once(formula, quantity, first, labels, reduction)
+
+
 def value(call: Call) -> Any:
     """Per element or reduced; what is reduced from 16 bits stays float32."""
     anchor = call.anchor
-    return anchor.backend.run(anchor.array, _value, call)
+    return anchor.backend.enter(anchor.array, _value, call)
 
 
 def value_and_gradient(call: Call) -> tuple[Any, Any]:
     """The value, and its derivative (its sum's, if an array) by the logits."""
-    pair: tuple[Any, Any] = call.anchor.backend.run(
+    pair: tuple[Any, Any] = call.anchor.backend.enter(
         call.anchor.array, _value_and_gradient, call
     )
     return pair
@@ -81,7 +95,7 @@ def value_and_gradient(call: Call) -> tuple[Any, Any]:
 
 def gradient_and_hessian(call: Call) -> tuple[Any, Any]:
     """Both per element."""
-    pair: tuple[Any, Any] = call.anchor.backend.run(
+    pair: tuple[Any, Any] = call.anchor.backend.enter(
         call.anchor.array, _evaluated, call, "slope_and_curvature", 2
     )
     return pair

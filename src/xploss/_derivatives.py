@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from ._arrays import kind
-from ._call import Call, MadeOf, gradient_and_hessian, value_and_gradient
+from ._call import Call, MadeOf, at_once, gradient_and_hessian, value_and_gradient
+from .formulas.record import Formula
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,8 +64,11 @@ def unwrapped(loss: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     return function, (*args, *loss.args), keywords | loss.keywords
 
 
-def _checked_call(loss: Any, transform: str, quantity: str) -> Callable[..., Call]:
-    """What checks a call of a loss of ours, or of a `functools.partial` of one."""
+def _made_of(
+    loss: Any, transform: str, quantity: str
+) -> tuple[Callable[..., Call], Formula | None]:
+    """What checks a call of a loss of ours, or of a `functools.partial` of one; and
+    its formula, where it has no options yet."""
     function, args, keywords = unwrapped(loss)
     made_of: MadeOf | None = getattr(function, "made_of", None)
     # What wraps a loss, such as `jax.jit`, has its attributes.
@@ -77,13 +81,28 @@ def _checked_call(loss: Any, transform: str, quantity: str) -> Callable[..., Cal
             f"`{transform}` takes {_OF[quantity]}, or a functools.partial of it; "
             f"got {kind(loss)}, {loss!r:.60}"
         )
-    return functools.partial(made_of.call, *args, **keywords)
+    if not args and not keywords:
+        return made_of.call, made_of.formula
+    return functools.partial(made_of.call, *args, **keywords), None
 
 
 _OF = {
     "value_and_slope": "a loss, such as `xploss.sigmoid_cross_entropy`",
     "slope_and_curvature": "a loss of logits, such as `xploss.sigmoid_cross_entropy`",
 }
+
+
+REDUCTION = {"reduction"}
+
+
+def _at_once(
+    formula: Formula | None, quantity: str, args: tuple[Any, ...], reduction: Any
+) -> tuple[Any, Any] | None:
+    """The results of an ordinary call, as `at_once` has them, or None."""
+    if formula is None or len(args) != 2:
+        return None
+    pair: tuple[Any, Any] | None = at_once(formula, quantity, *args, reduction)
+    return pair
 
 
 def _refuse_reduction(options: dict[str, Any]) -> None:
@@ -127,10 +146,15 @@ def value_and_grad(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
     >>> print(value, gradient)
     0.6931471805599453 [-0.125 -0.125 -0.125 -0.125]
     """
-    checked_call = _checked_call(loss, "value_and_grad", "value_and_slope")
+    call, formula = _made_of(loss, "value_and_grad", "value_and_slope")
 
     def pair(*args: Any, **options: Any) -> tuple[Any, Any]:
-        return value_and_gradient(checked_call(*args, **options))
+        reduction = options.get("reduction", "mean")
+        if options.keys() <= REDUCTION:
+            made = _at_once(formula, "value_and_slope", args, reduction)
+            if made is not None:
+                return made
+        return value_and_gradient(call(*args, **options))
 
     returns = "(value, gradient of that value by the first argument), in closed form."
     return Derived(value_and_grad, loss, pair, returns)
@@ -166,13 +190,16 @@ def grad_and_hess(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
     >>> print(gradient, hessian)
     [-5.00000000e-01 -4.24835426e-18] [2.50000000e-01 4.24835426e-18]
     """
-    checked_call = _checked_call(loss, "grad_and_hess", "slope_and_curvature")
+    call, formula = _made_of(loss, "grad_and_hess", "slope_and_curvature")
     _refuse_reduction(unwrapped(loss)[2])
 
     def pair(*args: Any, **options: Any) -> tuple[Any, Any]:
+        if not options:
+            made = _at_once(formula, "slope_and_curvature", args, "none")
+            if made is not None:
+                return made
         _refuse_reduction(options)
-        call = checked_call(*args, reduction="none", **options)
-        return gradient_and_hessian(call)
+        return gradient_and_hessian(call(*args, reduction="none", **options))
 
     returns = "(gradient, Hessian) by the first argument, per element, in closed form."
     return Derived(grad_and_hess, loss, pair, returns, without=("reduction", "axis"))

@@ -22,13 +22,18 @@ def shown(monkeypatch):
     """How often NumPy was shown tensors."""
     from xploss.backends import torch as ours
 
-    calls, by_views = [], ours._by_views
+    calls = []
 
-    def counted(job):
-        calls.append(job)
-        return by_views(job)
+    def counted(way):
+        def called(*arguments):
+            calls.append(arguments)
+            return way(*arguments)
 
-    monkeypatch.setattr(ours, "_by_views", counted)
+        return called
+
+    # As arrays, or by their addresses alone.
+    for way in ("_by_views", "_flat"):
+        monkeypatch.setattr(ours, way, counted(getattr(ours, way)))
     return calls
 
 

@@ -73,14 +73,9 @@ def horner(coefficients: list, written: Callable) -> str:
 def polynomial(name, function, low, high, degree, written) -> str:
     coefficients = interpolated(function, low, high, degree)
     points = mp.linspace(low, high, 200)
-    away = max(
-        abs(mp.polyval(coefficients[::-1], x) / function(x) - 1) for x in points
-    )
+    away = max(abs(mp.polyval(coefficients[::-1], x) / function(x) - 1) for x in points)
     bits = mp.nstr(-mp.log(away, 2), 3)
-    return (
-        f"/* {bits} bits */\n"
-        f"#define {name}(x) {horner(coefficients, written)}"
-    )
+    return f"/* {bits} bits */\n#define {name}(x) {horner(coefficients, written)}"
 
 
 def parts_of_ln2(name: str, bits: int, written: Callable) -> str:

@@ -21,7 +21,7 @@ from .._arrays import (
     is_narrow,
     library,
 )
-from ..formulas.record import Function
+from ..formulas.record import Formula, Function
 from .job import Job
 
 
@@ -69,6 +69,13 @@ class Backend:
 
     # ---- running ---------------------------------------------------------------------
 
+    def at_once(
+        self, formula: Formula, quantity: str, first: Array, labels: Any, reduction: str
+    ) -> Any:
+        """The result of a call without options, or None where it is none of those that
+        a library has a shorter way for."""
+        return None
+
     def run(self, like: Array, function: Callable[..., Any], *args: Any) -> Any:
         """function(*args), in the surroundings that arrays such as `like` need.
 
@@ -78,6 +85,10 @@ class Backend:
         https://github.com/python/cpython/issues/148874
         """
         return contextvars.copy_context().run(_without_warnings, function, *args)
+
+    def enter(self, like: Array, function: Callable[..., Any], *args: Any) -> Any:
+        """`run`, of what does nothing but evaluate jobs, and elementwise."""
+        return self.run(like, function, *args)
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """The outputs of a job."""

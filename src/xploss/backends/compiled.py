@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..formulas.record import Function
 from ..kernels.catalogue import kernels
 from .job import Job
 
@@ -19,6 +20,9 @@ except ImportError:
 # NumPy has no bfloat16, and a structure of that name stands for it.
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 
+# As `kernels/host/loops.h` counts them.
+TYPES = {"float16": 8, "bfloat16": 9, "float32": 10, "float64": 11}
+
 # Those that this processor has, the best last.
 INSTRUCTION_SETS: tuple[str, ...] = (
     () if _compiled is None else _compiled.instruction_sets
@@ -26,10 +30,17 @@ INSTRUCTION_SETS: tuple[str, ...] = (
 
 # By the function of a formula, and by which of its arguments are there: the kernel, and
 # what it is called with, the place of an argument or a number instead of one.
-PLANS = {
-    (kernel.function, there): (number, called_with)
-    for number, kernel in enumerate(kernels() if INSTRUCTION_SETS else ())
-    for there, called_with in kernel.taken()
+Plan = tuple[int, tuple[int | float, ...]]
+PLANS: dict[tuple[Function, tuple[bool, ...]], Plan] = {}
+for _number, _kernel in enumerate(kernels() if INSTRUCTION_SETS else ()):
+    for _there, _called_with in _kernel.taken():
+        PLANS.setdefault((_kernel.function, _there), (_number, _called_with))
+
+# Of calls without options: the kernel, and how many results it has.
+WITHOUT_OPTIONS = {
+    _kernel.function: (_number, _kernel.results)
+    for _number, _kernel in enumerate(kernels() if INSTRUCTION_SETS else ())
+    if _kernel.arguments.count(None) == len(_kernel.arguments) - 2
 }
 
 
@@ -38,6 +49,50 @@ class Compiled:
 
     def __init__(self, instruction_set: str) -> None:
         self.set = INSTRUCTION_SETS.index(instruction_set)
+
+    def at_once(
+        self,
+        function: Function,
+        first: Any,
+        labels: Any,
+        reduction: str,
+        threads: int = 1,
+    ) -> Any:
+        """Of a call without options, of arrays alike: the sum, divided as the reduction
+        says, or None; and a list of the results per element."""
+        summed, n = reduction != "none", first.size
+        divided = summed and reduction != "sum"
+        number, results = WITHOUT_OPTIONS[function]
+        made = [np.empty_like(first) for _ in range(results - summed)]
+        total = _compiled.evaluate(
+            self.set, number, (first, labels), None, None,
+            (None, 1.0 / n if divided else None), (*made,),
+            True if summed else None, n if divided else 1.0, threads,
+        )  # fmt: skip
+        return total, made
+
+    def flat(
+        self,
+        function: Function,
+        dtype: int,
+        size: int,
+        arguments: tuple[int, ...],
+        outputs: tuple[int, ...],
+        total: int | None = None,
+        divisor: float = 1.0,
+        scale: float = 1.0,
+        threads: int = 1,
+    ) -> None:
+        """Of a call without options, of arrays of one dtype in a row, by addresses.
+
+        The sum of the first result is written to `total`, and those of the rest, or all
+        of them, to `outputs`; the last is multiplied by `scale`.
+        """
+        number, _ = WITHOUT_OPTIONS[function]
+        _compiled.evaluate_flat(
+            self.set, number, dtype, size, arguments, outputs, total, divisor, scale,
+            threads,
+        )  # fmt: skip
 
     def evaluate(self, job: Job, threads: int = 1) -> tuple[Any, ...] | None:
         """The outputs, or None of what is not taken."""

@@ -6,18 +6,21 @@ traffic.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .._arrays import Array, computing_dtype
+from ..formulas.record import Formula
 from . import compiled
 from .base import Backend
+from .compiled import WITHOUT_OPTIONS
 from .job import Job
 
 # What `out` may be given for; another subclass of arrays has arithmetic of its own.
 OWN_TYPES = (np.ndarray, np.memmap)
+WHOLE = (np.dtype(np.float32), np.dtype(np.float64))  # of 16 bits sums are wider
 
 # Bytes a block of one array: a formula makes twenty of them, which stay in a cache of
 # 1 or 2 MiB, and the calls of the ufuncs hardly show.
@@ -30,16 +33,52 @@ class NumPy(Backend):
     taken_by_boosters = True
     compiled = compiled.BEST
 
+    # ---- running ---------------------------------------------------------------------
+
+    def enter(self, like: Array, function: Callable[..., Any], *args: Any) -> Any:
+        """What may warn is run for itself; the compiled formulas do not."""
+        return function(*args)
+
+    def at_once(
+        self, formula: Formula, quantity: str, first: Array, labels: Any, reduction: str
+    ) -> Any:
+        dtype, function = first.dtype, getattr(formula, quantity)
+        if (
+            self.compiled is None
+            or function not in WITHOUT_OPTIONS
+            or type(labels) is not np.ndarray
+            or type(first) is not np.ndarray
+            or dtype not in WHOLE
+            or labels.dtype is not dtype
+            or labels.shape != first.shape
+            or not first.size
+            or not first.ndim
+        ):
+            return None
+        total, made = self.compiled.at_once(function, first, labels, reduction)
+        results = made if total is None else [dtype.type(total), *made]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def elementwise(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], dtype: Any
+    ) -> Any:
+        return self.run(None, super().elementwise, function, arguments, dtype)
+
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """The outputs; of a sum, no array of what is added is made."""
         first = job.arguments[0]
-        if not first.ndim or not first.size or type(first) not in OWN_TYPES:
-            return super().evaluate(job)
-        if self.compiled is not None:
+        own = first.ndim and first.size and type(first) in OWN_TYPES
+        if own and self.compiled is not None:
             made = self.compiled.evaluate(job)
             if made is not None:
                 return made
-        in_order = _in_order if first.flags.c_contiguous else _in_memory_order
+        evaluate = self.by_blocks if own else super().evaluate
+        outputs: tuple[Any, ...] = self.run(first, evaluate, job)
+        return outputs
+
+    def by_blocks(self, job: Job) -> tuple[Any, ...]:
+        c_contiguous = job.arguments[0].flags.c_contiguous
+        in_order = _in_order if c_contiguous else _in_memory_order
         made, total = in_order(job)
         return (_finished(job, total), *made) if job.summed else tuple(made)
 

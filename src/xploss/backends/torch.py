@@ -23,11 +23,21 @@ from .._arrays import computing_dtype, instead_of, kind
 from ..formulas.record import Formula
 from . import torch_private
 from .base import Backend
+from .compiled import BFLOAT16, TYPES, WITHOUT_OPTIONS
 from .job import Job
 from .numpy import BACKEND as NUMPY
 
 MOST_AXES = 64  # of NumPy's arrays
 NARROW = {torch.float16, torch.bfloat16}
+NUMPYS: dict[Any, Any] = {
+    torch.float16: np.float16, torch.bfloat16: BFLOAT16,
+    torch.float32: np.float32, torch.float64: np.float64,
+}  # fmt: skip
+NUMBERS = {
+    torch.float16: TYPES["float16"], torch.bfloat16: TYPES["bfloat16"],
+    torch.float32: TYPES["float32"], torch.float64: TYPES["float64"],
+}  # fmt: skip
+FLOATS = {*NARROW, torch.float32, torch.float64}
 VIEWED = {
     *NARROW, torch.float32, torch.float64, torch.bool,
     torch.int8, torch.int16, torch.int32, torch.int64,
@@ -67,6 +77,32 @@ class Torch(Backend):
             return _Faked.apply(mode, run, *flat)
         with mode:
             return function(*args)
+
+    def at_once(
+        self, formula: Formula, quantity: str, first: Any, labels: Any, reduction: str
+    ) -> Any:
+        """Of tensors in memory; what a value's derivative needs is kept."""
+        function = getattr(formula, quantity)
+        if (
+            NUMPY.compiled is None
+            or function not in WITHOUT_OPTIONS
+            or _is_watched()
+            or not (_is_in_a_row(first) and _is_in_a_row(labels))
+            or labels.dtype is not first.dtype
+            or labels.shape != first.shape
+        ):
+            return None
+        summed, results = reduction != "none", 1 if quantity == "value" else 2
+        if torch.is_grad_enabled() and (first.requires_grad or labels.requires_grad):
+            if results == 2 or not summed:
+                return None  # the plain formula is differentiated
+            n = 1 if reduction == "sum" else first.numel()
+            return _RuledAtOnce.apply(formula, n, first, labels)
+        n = first.numel()
+        divisor = n if summed and reduction != "sum" else 1
+        scale = 1.0 / divisor if results == 2 else 1.0
+        made = _flat(function, first, labels, summed, results, divisor, scale)
+        return made[0] if results == 1 else tuple(made)
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """By views where nothing is differentiated, or by a rule that has a mean's."""
@@ -127,13 +163,17 @@ def _tensors(arguments: tuple[Any, ...]) -> list[Any]:
 
 def _in_memory(tensors: list[Any]) -> bool:
     """Whether NumPy can be shown them, and nobody has to be shown what is done."""
-    return not (
+    return not _is_watched() and all(map(_has_view, tensors))
+
+
+def _is_watched() -> bool:
+    return (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
         or torch_private.functorch_is_active()
         or torch_private.forward_mode_is_active()
         or torch_private.mode_is_active()
-    ) and all(map(_has_view, tensors))
+    )
 
 
 def _is_ordinary(tensor: Any) -> bool:
@@ -152,24 +192,86 @@ def _has_view(tensor: Any) -> bool:
     )
 
 
+def _is_in_a_row(tensor: Any) -> bool:
+    """In memory, at an address of its own."""
+    return (
+        _is_ordinary(tensor)
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and tensor.is_contiguous()
+        and tensor.dtype in FLOATS
+        and tensor.numel() > 0
+        and tensor.data_ptr() > 0
+        and not tensor.is_neg()
+    )
+
+
 def _view(argument: Any) -> Any:
-    """NumPy's of a tensor; widened from 16 bits, which NumPy does slowly or not."""
+    """NumPy's of a tensor."""
     if not isinstance(argument, torch.Tensor):
         return argument
-    tensor = argument.detach()
-    return (tensor.float() if tensor.dtype in NARROW else tensor).numpy()
+    tensor = argument.detach() if argument.requires_grad else argument
+    if tensor.dtype is torch.bfloat16:
+        return tensor.view(torch.uint16).numpy().view(BFLOAT16)
+    return tensor.numpy()
+
+
+def _tensor(result: Any) -> Any:
+    """A tensor in the memory of a result of NumPy's."""
+    array = np.asarray(result)
+    if array.dtype == BFLOAT16:
+        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def _flat(
+    function: Callable[..., Any],
+    first: Any,
+    labels: Any,
+    summed: bool,
+    results: int = 1,
+    divisor: float = 1.0,
+    scale: float = 1.0,
+) -> list[Any]:
+    """The results of tensors of one dtype in a row, the first summed and divided."""
+    compiled: Any = NUMPY.compiled
+    made = [torch.empty_like(first) for _ in range(results - summed)]
+    if summed:  # of float32 beside 16 bits
+        wide = torch.float64 if first.dtype is torch.float64 else torch.float32
+        total = first.new_empty((), dtype=wide)
+    compiled.flat(
+        function, NUMBERS[first.dtype], first.numel(),
+        (first.data_ptr(), labels.data_ptr()), tuple([a.data_ptr() for a in made]),
+        total.data_ptr() if summed else None, divisor, scale, torch.get_num_threads(),
+    )  # fmt: skip
+    return [total, *made] if summed else made
 
 
 def _by_views(job: Job) -> tuple[Any, ...]:
     """The outputs of tensors in memory; what is made for them is NumPy's memory."""
-    wide = [np.float64 if d is torch.float64 else np.float32 for d in job.dtypes]
     traced = tuple([_view(a) for a in job.traced()])
+    views = job.with_traced(traced)._replace(dtypes=tuple(map(NUMPYS.get, job.dtypes)))
+    if NUMPY.compiled is not None and views.arguments[0].ndim and traced[0].size:
+        made = NUMPY.compiled.evaluate(views, torch.get_num_threads())
+        if made is not None:
+            return tuple(map(_tensor, made))
+    return _by_wide_views(job)
+
+
+def _by_wide_views(job: Job) -> tuple[Any, ...]:
+    """By NumPy's own operations, which are slow in 16 bits or do not know them."""
+    wide = [np.float64 if d is torch.float64 else np.float32 for d in job.dtypes]
+    traced = tuple([_view(_widened(a)) for a in job.traced()])
     views = job.with_traced(traced)._replace(dtypes=tuple(wide))
-    results = NUMPY.run(views.arguments[0], NUMPY.evaluate, views)
-    made = [torch.from_numpy(np.asarray(r)) for r in results]
+    made = [_tensor(a) for a in NUMPY.evaluate(views)]
     return tuple(
         [a if a.dtype is d else a.to(d) for a, d in zip(made, job.dtypes, strict=True)]
     )
+
+
+def _widened(argument: Any) -> Any:
+    narrow = isinstance(argument, torch.Tensor) and argument.dtype in NARROW
+    return argument.detach().float() if narrow else argument
 
 
 class _Faked(Function):
@@ -265,6 +367,47 @@ class _Ruled(Function):
             for name, needed in names
         ]
         return (None, None, *gradients)
+
+
+class _RuledAtOnce(Function):
+    """The sum, divided by `n`, of two tensors in a row, without options."""
+
+    @staticmethod
+    def forward(ctx: Any, formula: Formula, n: int, first: Any, labels: Any) -> Any:
+        ctx.formula, ctx.n = formula, n
+        ctx.save_for_backward(first, labels)
+        return _flat(formula.value, first, labels, True, 1, n)[0]
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
+        first, labels = ctx.saved_tensors
+        names = zip(ctx.formula.traced[:2], ctx.needs_input_grad[2:], strict=True)
+        if not ctx.needs_input_grad[3] and not _is_differentiated_again(upstream):
+            function = ctx.formula.slopes[ctx.formula.traced[0]]
+            scale = upstream.item() / ctx.n
+            return (
+                None,
+                None,
+                _flat(function, first, labels, False, 1, 1, scale)[0],
+                None,
+            )
+        absent = (None,) * (len(ctx.formula.traced) - 2)
+        arguments = (first, labels, *absent)
+        gradients = [
+            _gradient(ctx.formula, name, arguments, ctx.n, upstream) if needed else None
+            for name, needed in names
+        ]
+        return (None, None, *gradients)
+
+
+def _is_differentiated_again(upstream: Any) -> bool:
+    return (
+        torch.is_grad_enabled()
+        or _is_watched()
+        or not _is_ordinary(upstream)
+        or torch_private.is_batched(upstream)
+        or torch_private.is_zero(upstream)
+    )
 
 
 def _gradient(

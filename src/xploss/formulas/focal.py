@@ -59,15 +59,17 @@ class Focus(NamedTuple):
         """alpha_t * part."""
         return part if self.balance is None else times(self.fold.xp, self.balance, part)
 
-    def powered(self) -> Array:
+    def powered(self, differentiable: bool = True) -> Array:
         """(1 - p_t)**gamma * L; a power that underflows keeps L infinite.
 
-        At infinity the power is wrong**gamma, written without the logit: the power's
-        derivative by it is 0 there, and 0 * inf is no number.
+        At infinity the power is wrong**gamma, for derivatives written without the
+        logit: the power's by it is 0 there, and 0 * inf is no number.
         """
         xp, infinite = self.fold.xp, self.infinite()
-        partly = infinite & (self.wrong != 1.0)
-        limit = xp.exp(self.gamma * xp.log(xp.where(partly, self.wrong, 1.0)))
+        limit = self.power
+        if differentiable:
+            partly = infinite & (self.wrong != 1.0)
+            limit = xp.exp(self.gamma * xp.log(xp.where(partly, self.wrong, 1.0)))
         limit = xp.where(limit == 0.0, 1.0, limit)
         bounded = self.power * self.finite_loss()
         return xp.where(infinite, limit * self.cross_entropy, bounded)
@@ -84,9 +86,10 @@ def focus(
     gamma: Any,
     alpha: Any,
     smoothing: Scalar,
+    differentiable: bool = True,
 ) -> Focus:
     pos, neg = masses(labels, smoothing)
-    f = fold(xp, logits, labels, None, smoothing)
+    f = fold(xp, logits, labels, None, smoothing, differentiable)
     wrong, right = (xp.where(f.positive, a, b) for a, b in ((neg, pos), (pos, neg)))
     # Where nothing but right * e is left, and 1 / e**2 might overflow, e is taken out:
     # its logarithm is -|x|.  At infinity the loss is 0 whatever the power, which is
@@ -102,7 +105,7 @@ def focus(
         log_power,
         power=xp.exp(gamma * log_power),
         balance=None if alpha is None else alpha * pos + (1.0 - alpha) * neg,
-        cross_entropy=folded_value(logits, f),
+        cross_entropy=folded_value(logits, f, differentiable),
         mass_difference=by_label(2.0 * labels - 1.0, smoothing),
         numerator=numerator,
         decay=xp.where(sure, 1.0, f.decay),
@@ -117,10 +120,11 @@ def value(
     gamma: Any,
     alpha: Any,
     smoothing: Scalar,
+    differentiable: bool = True,
 ) -> Array:
     """F."""
-    f = focus(xp, logits, labels, gamma, alpha, smoothing)
-    return f.balanced(f.powered())
+    f = focus(xp, logits, labels, gamma, alpha, smoothing, differentiable)
+    return f.balanced(f.powered(differentiable))
 
 
 def _slope(f: Focus) -> Array:
@@ -134,9 +138,10 @@ def slope(
     gamma: Any,
     alpha: Any,
     smoothing: Scalar,
+    differentiable: bool = True,
 ) -> Array:
     """F', by the logit."""
-    f = focus(xp, logits, labels, gamma, alpha, smoothing)
+    f = focus(xp, logits, labels, gamma, alpha, smoothing, differentiable)
     return f.balanced(f.power * _slope(f))
 
 
@@ -147,10 +152,12 @@ def value_and_slope(
     gamma: Any,
     alpha: Any,
     smoothing: Scalar,
+    differentiable: bool = True,
 ) -> tuple[Array, Array]:
     """(F, F')."""
-    f = focus(xp, logits, labels, gamma, alpha, smoothing)
-    return f.balanced(f.powered()), f.balanced(f.power * _slope(f))
+    f = focus(xp, logits, labels, gamma, alpha, smoothing, differentiable)
+    value = f.balanced(f.powered(differentiable))
+    return value, f.balanced(f.power * _slope(f))
 
 
 def slope_and_curvature(
@@ -264,6 +271,7 @@ FOCAL = Formula(
         "alpha": alpha_slope,
         "smoothing": smoothing_slope,
     },
+    static=("differentiable",),
     together=(("smoothing",), ("alpha",)),
     neutral={"smoothing": 0.0},
 )

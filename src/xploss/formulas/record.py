@@ -30,8 +30,8 @@ class Formula(NamedTuple):
     slope_and_curvature: Function | None = None
     # The derivative of the value by an argument, of those that have one in closed form.
     slopes: dict[str, Function] = {}  # noqa: RUF012  (never written to)
-    # Options of the value, and of its slope by the first argument, by keyword:
-    # "differentiable", of which False spares what automatic differentiation needs.
+    # Options by keyword, of the value, value_and_slope and the slope by the first
+    # argument: "differentiable", of which False spares what autodiff needs.
     static: tuple[str, ...] = ()
     # Options that a kernel has together, or has none of; and what an absent one is as a
     # number, of those that have such a number.

@@ -141,11 +141,16 @@ def slope(
 
 
 def value_and_slope(
-    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: Scalar
+    xp: Any,
+    logits: Array,
+    labels: Array,
+    pos_weight: Any,
+    smoothing: Scalar,
+    differentiable: bool = True,
 ) -> tuple[Array, Array]:
     """(L, L') from one exponential."""
-    f = fold(xp, logits, labels, pos_weight, smoothing)
-    return folded_value(logits, f), folded_slope(f)
+    f = fold(xp, logits, labels, pos_weight, smoothing, differentiable)
+    return folded_value(logits, f, differentiable), folded_slope(f)
 
 
 def slope_and_curvature(

@@ -29,6 +29,7 @@ class Kernel(NamedTuple):
     name: str
     function: Function
     arguments: tuple[str | None, ...]  # of the function; None for an absent option
+    results: int
     neutral: dict[str, float]
     static: dict[str, bool]
 
@@ -54,16 +55,25 @@ class Kernel(NamedTuple):
                 yield there, called_with
 
 
-def _functions(formula: Formula) -> Iterator[tuple[str, Function, dict[str, bool]]]:
-    """With the names of their quantities, and what they are compiled for."""
+class Quantity(NamedTuple):
+    """A function of a formula, and what it is compiled for."""
+
+    name: str
+    function: Function
+    results: int
+    static: dict[str, bool]
+
+
+def _quantities(formula: Formula) -> Iterator[Quantity]:
     static = dict.fromkeys(formula.static, False)
-    yield "value", formula.value, static
-    for name in ("value_and_slope", "slope_and_curvature"):
-        function = getattr(formula, name)
-        if function is not None:
-            yield name, function, {}
+    yield Quantity("value", formula.value, 1, static)
+    if formula.value_and_slope is not None:
+        yield Quantity("value_and_slope", formula.value_and_slope, 2, static)
+    if formula.slope_and_curvature is not None:
+        yield Quantity("slope_and_curvature", formula.slope_and_curvature, 2, {})
     for name, function in formula.slopes.items():
-        yield f"slope_by_{name}", function, static if name == formula.traced[0] else {}
+        fixed = static if name == formula.traced[0] else {}
+        yield Quantity(f"slope_by_{name}", function, 1, fixed)
 
 
 def _choices(formula: Formula) -> Iterator[tuple[str | None, ...]]:
@@ -93,13 +103,16 @@ ELEMENTARY = {"exp": _exp, "log": _log, "log1p": _log1p}
 def kernels() -> Iterator[Kernel]:
     """Each once, though two records may share a function."""
     for name, function in ELEMENTARY.items():
-        yield Kernel(f"of_{name}", function, ("x",), {}, {})
+        yield Kernel(f"of_{name}", function, ("x",), 1, {}, {})
     seen = set()
     for title, record in RECORDS.items():
         for arguments in _choices(record):
-            for quantity, function, static in _functions(record):
-                if (function, arguments) not in seen:
-                    seen.add((function, arguments))
-                    options = [a for a in arguments[2:] if a is not None]
-                    name = "_".join((title, quantity, *options))
-                    yield Kernel(name, function, arguments, record.neutral, static)
+            for name, function, results, static in _quantities(record):
+                if (function, arguments) in seen:
+                    continue
+                seen.add((function, arguments))
+                options = [a for a in arguments[2:] if a is not None]
+                title_of_all = "_".join((title, name, *options))
+                yield Kernel(
+                    title_of_all, function, arguments, results, record.neutral, static
+                )

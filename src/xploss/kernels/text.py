@@ -1,7 +1,7 @@
 """The text of C that does what a graph does, one element after the other.
 
-`REAL` is the floating type, `MASK` an unsigned integer as wide, and `FN(exp)` the type's
-own function: macros of the text that this is included into.
+`REAL` is the floating type, `MASK` an unsigned integer as wide, and `FN(exp)` the
+function of that type: macros of the text that this is included into.
 """
 
 from typing import Any
@@ -75,6 +75,8 @@ def kernel(kernel: Kernel) -> str:
 def source() -> str:
     """All kernels, and the table of them."""
     every = list(kernels())
-    entries = [f"    FN({k.name})," for k in every]
-    table = ["static Kernel *const FN(kernels)[] = {", *entries, "};"]
+    entries = [
+        f"    {{{len(k.traced().inputs)}, {k.results}, FN({k.name})}}," for k in every
+    ]
+    table = ["static const Kernel FN(kernels)[] = {", *entries, "};"]
     return "\n\n".join([*map(kernel, every), "\n".join(table)]) + "\n"

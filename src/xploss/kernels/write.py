@@ -10,7 +10,6 @@ import sys
 import types
 from pathlib import Path
 
-
 PACKAGE = Path(__file__).parents[1]
 
 

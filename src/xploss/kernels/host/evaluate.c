@@ -219,7 +219,7 @@ static void evaluate_block(const Job *job, const Views *views, Space *space, Siz
         out[k] = in_place ? output->data + start * (ptrdiff_t)loops->size
                           : (char *)space->result[k];
     }
-    loops->kernels[job->kernel](n, in, out);
+    job->kernel->run(n, in, out);
     const void *weights = NULL, *where = NULL;
     if (job->has_weights) {
         weights = read_argument(job, &job->weights, &views->weights, start, n,

@@ -21,7 +21,7 @@ typedef struct {
 
 typedef struct {
     const Loops *loops;
-    int kernel;
+    const Kernel *kernel;
     int axes;
     Size shape[MOST_AXES];
     int arguments;

@@ -16,7 +16,10 @@ typedef enum {
     FLOAT16, BFLOAT16, FLOAT32, FLOAT64, TYPES
 } Type;
 
-typedef void Kernel(Size n, const void *const *in, void *const *out);
+typedef struct {
+    int inputs, outputs;
+    void (*run)(Size n, const void *const *in, void *const *out);
+} Kernel;
 /* Elements that lie `stride` bytes apart, as numbers of the floating type; and back. */
 typedef void Read(Size n, const char *from, ptrdiff_t stride, void *to);
 typedef void Write(Size n, const void *from, char *to, ptrdiff_t stride);
@@ -24,7 +27,8 @@ typedef void Write(Size n, const void *from, char *to, ptrdiff_t stride);
 typedef struct {
     Type type;
     size_t size;
-    Kernel *const *kernels;
+    const Kernel *kernels;
+    int count; /* of kernels */
     Read *read[TYPES];
     Write *write[TYPES]; /* NULL for what no result is of */
     void (*weigh)(Size n, void *values, const void *weights);

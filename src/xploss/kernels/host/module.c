@@ -196,6 +196,17 @@ static Outcome total_of(Job *job, PyObject *total, Buffers *buffers) {
     return outcome == TAKEN && !job->total.data ? NOT_TAKEN : outcome;
 }
 
+/* What is called with other numbers of arrays would read beyond them. */
+static int set_kernel(Job *job, long number) {
+    if (number >= 0 && number < job->loops->count) {
+        job->kernel = &job->loops->kernels[number];
+        if (job->kernel->inputs == job->arguments
+            && job->kernel->outputs == job->results) return 1;
+    }
+    PyErr_SetString(PyExc_ValueError, "no kernel of that number and of so many arrays");
+    return 0;
+}
+
 enum {
     SET, KERNEL, ARGUMENTS, WEIGHTS, WHERE, SCALES, OUTPUTS, TOTAL, DIVISOR, THREADS,
     COUNT
@@ -207,7 +218,7 @@ static Outcome job_of(Job *job, PyObject *const *args, Buffers *buffers) {
         PyErr_SetString(PyExc_ValueError, "no such instruction set");
         return FAILED;
     }
-    job->kernel = (int)PyLong_AsLong(args[KERNEL]);
+    long kernel = PyLong_AsLong(args[KERNEL]);
     job->divisor = PyFloat_AsDouble(args[DIVISOR]);
     job->threads = (int)PyLong_AsLong(args[THREADS]);
     job->arguments = (int)PyTuple_Size(args[ARGUMENTS]);
@@ -218,6 +229,7 @@ static Outcome job_of(Job *job, PyObject *const *args, Buffers *buffers) {
                                   buffers);
     if (outcome == TAKEN) outcome = total_of(job, args[TOTAL], buffers);
     job->results = outputs + job->summed;
+    if (outcome == TAKEN && !set_kernel(job, kernel)) return FAILED;
     if (outcome == TAKEN) outcome = arguments_of(job, args[ARGUMENTS], buffers);
     if (outcome == TAKEN) {
         outcome = optional(&job->weights, &job->has_weights, args[WEIGHTS], job, buffers);
@@ -229,6 +241,8 @@ static Outcome job_of(Job *job, PyObject *const *args, Buffers *buffers) {
     if (outcome == TAKEN) outcome = outputs_of(job, args[OUTPUTS], buffers);
     return outcome;
 }
+
+/* ---- buffers ---------------------------------------------------------------------- */
 
 static PyObject *evaluate_job(PyObject *module, PyObject *const *args, Py_ssize_t n) {
     (void)module;
@@ -251,10 +265,96 @@ static PyObject *evaluate_job(PyObject *module, PyObject *const *args, Py_ssize_
     if (outcome == FAILED || failed > 0) return NULL;
     if (failed) return PyErr_NoMemory();
     if (outcome == NOT_TAKEN) return Py_NewRef(Py_NotImplemented);
+    /* Rounded here, where what overflows raises nothing. */
+    if (summed && job.loops->type == FLOAT32) sum = (double)(float)sum;
     return summed ? PyFloat_FromDouble(sum) : Py_NewRef(Py_None);
 }
 
+/* ---- arrays of one kind in a row, by their addresses ------------------------------ */
+
+enum {
+    FLAT_SET, FLAT_KERNEL, FLAT_TYPE, FLAT_SIZE, FLAT_ARGUMENTS, FLAT_OUTPUTS,
+    FLAT_TOTAL, FLAT_DIVISOR, FLAT_SCALE, FLAT_THREADS, FLAT_COUNT
+};
+
+static int at_address(Array *array, PyObject *address, Type type, size_t size) {
+    array->data = PyLong_AsVoidPtr(address);
+    array->type = type;
+    array->size = size;
+    array->strides[0] = (ptrdiff_t)size;
+    return array->data != NULL;
+}
+
+static int flat_arrays(Job *job, PyObject *arguments, PyObject *outputs, Type type) {
+    size_t size = type == FLOAT64 ? 8 : type == FLOAT32 ? 4 : 2;
+    int taken = 1;
+    for (int k = 0; k < job->arguments && taken; k++) {
+        taken = at_address(&job->argument[k], PyTuple_GetItem(arguments, k), type, size);
+    }
+    for (int k = job->summed; k < job->results && taken; k++) {
+        PyObject *output = PyTuple_GetItem(outputs, k - job->summed);
+        taken = at_address(&job->output[k], output, type, size);
+    }
+    return taken;
+}
+
+static int flat_job(Job *job, PyObject *const *args) {
+    long set = PyLong_AsLong(args[FLAT_SET]), type = PyLong_AsLong(args[FLAT_TYPE]);
+    long kernel = PyLong_AsLong(args[FLAT_KERNEL]);
+    if (set < 0 || set >= (long)(sizeof(SETS) / sizeof(*SETS)) || type < FLOAT16
+        || type >= TYPES) {
+        PyErr_SetString(PyExc_ValueError, "no such instruction set or type");
+        return 0;
+    }
+    job->loops = type == FLOAT64 ? SETS[set].of_double : SETS[set].of_float;
+    job->axes = 1;
+    job->shape[0] = PyLong_AsSsize_t(args[FLAT_SIZE]);
+    job->arguments = (int)PyTuple_Size(args[FLAT_ARGUMENTS]);
+    job->summed = args[FLAT_TOTAL] != Py_None;
+    job->along_axes = job->has_weights = job->has_where = 0;
+    job->results = (int)PyTuple_Size(args[FLAT_OUTPUTS]) + job->summed;
+    job->divisor = PyFloat_AsDouble(args[FLAT_DIVISOR]);
+    job->threads = (int)PyLong_AsLong(args[FLAT_THREADS]);
+    double scale = PyFloat_AsDouble(args[FLAT_SCALE]);
+    if (PyErr_Occurred() || !set_kernel(job, kernel)) return 0;
+    for (int k = 0; k < job->results; k++) {
+        job->has_scale[k] = k == job->results - 1 && scale != 1.0;
+        job->scale[k] = scale;
+    }
+    if (job->summed && !PyLong_AsVoidPtr(args[FLAT_TOTAL])) return 0;
+    return flat_arrays(job, args[FLAT_ARGUMENTS], args[FLAT_OUTPUTS], (Type)type);
+}
+
+static PyObject *evaluate_flat(PyObject *module, PyObject *const *args, Py_ssize_t n) {
+    (void)module;
+    if (n != FLAT_COUNT) {
+        PyErr_Format(PyExc_TypeError, "takes %d arguments, got %zd", FLAT_COUNT, n);
+        return NULL;
+    }
+    Job job;
+    double sum;
+    if (!flat_job(&job, args)) {
+        if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "an address of 0");
+        return NULL;
+    }
+    Released released = {PyEval_SaveThread()};
+    int failed = evaluate(&job, &sum, interrupted, &released);
+    PyEval_RestoreThread(released.state);
+    if (failed > 0) return NULL;
+    if (failed) return PyErr_NoMemory();
+    if (job.summed) {
+        double wide = 0.0;
+        void *rounded = &wide;
+        job.loops->read[FLOAT64](1, (const char *)&sum, 0, rounded);
+        memcpy(PyLong_AsVoidPtr(args[FLAT_TOTAL]), rounded, job.loops->size);
+    }
+    return Py_NewRef(Py_None);
+}
+
 static PyMethodDef METHODS[] = {
+    {"evaluate_flat", (PyCFunction)(void (*)(void))evaluate_flat, METH_FASTCALL,
+     "evaluate_flat(set, kernel, type, size, arguments, outputs, total, divisor, scale,"
+     " threads)\n\nOf arrays at addresses, as the total is; `scale` is of the last output."},
     {"evaluate", (PyCFunction)(void (*)(void))evaluate_job, METH_FASTCALL,
      "evaluate(set, kernel, arguments, weights, where, scales, outputs, total, divisor,"
      " threads)\n\nThe sum, None, or NotImplemented of arrays that it does not take."},
