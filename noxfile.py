@@ -6,6 +6,7 @@ nox -t all              more draws, examples, pages, peers, training, scale, whe
 nox -s "tests(torch)"   one backend
 nox -s "fuzz(numpy)"    a million drawn calls, in an hour or two
 nox -s "soak(jax)"      five minutes of calls, in which nothing may grow
+nox -s cross            the extension by Clang, for other processors and systems
 nox -s newest_libraries the newest of every library, whatever is pinned
 
 Sessions that need no versions of their own share one environment, and run their tests
@@ -32,6 +33,9 @@ NEWEST = [b for b in BACKENDS if b != "cupy"] + [
     "compat"
 ]  # CuPy's host is of one version
 CUPY_RUNS = (sys.platform, platform.machine()) == ("linux", "x86_64")
+OPTIMISED = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
+WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
+AVX512 = ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma")
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal")
 SUPPORT = {"PYTHONPATH": os.pathsep.join(("tests/support", "tests/reference"))}
 
@@ -269,17 +273,53 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(tags=["all"])
 def build(session: nox.Session) -> None:
-    """The wheel, built from the source distribution, tested by the tests in that."""
+    """The wheel of this machine, of a compiler's making, built from the source
+    distribution, tested by the tests in that."""
     session.install("build")
     out = Path(session.create_tmp()).resolve()
     shutil.rmtree(out)
     session.run("python", "-m", "build", "--outdir", str(out), ".")
-    (wheel,), (source,) = out.glob("*.whl"), out.glob("*.tar.gz")
+    (wheel,), (source,) = out.glob("*-cp311-abi3-*.whl"), out.glob("*.tar.gz")
     install(session, "test", "numpy", package=str(wheel))
     shutil.unpack_archive(source, out)
     with session.chdir(out / source.name.removesuffix(".tar.gz")):
         shutil.rmtree("src")  # what is imported is what is installed
         session.run("pytest", "--backend=numpy", "--part=first", *SIDE_BY_SIDE)
+
+
+@nox.session(tags=["all"])
+def without_compiler(session: nox.Session) -> None:
+    """Installed where no C compiler is: it succeeds, says so, and all tests pass."""
+    requirements = nox.project.dependency_groups(PROJECT, "test", "numpy")
+    session.install(".", *requirements, env={"CC": "no-such-compiler"})
+    said = session.run("python", "-m", "xploss", silent=True)
+    if "not compiled here" not in str(said):
+        session.error("it was compiled, or does not say that it was not")
+    session.run("pytest", "--backend=numpy", "--part=first", *SIDE_BY_SIDE)
+
+
+@nox.session
+def cross(session: nox.Session) -> None:
+    """The extension's C by Clang, for the processors and systems of the wheels."""
+    session.install("ziglang==0.17.1")
+    out = Path(session.create_tmp()).resolve()
+    folder = "src/xploss/kernels"
+    session.run("python", f"{folder}/write.py", str(out))
+    x86 = {"avx2": ("-mavx2", "-mfma"), "avx512": AVX512, "baseline": ()}
+    for target, sets in {
+        "x86_64-linux-musl": x86,
+        "x86_64-macos": x86,
+        "x86_64-windows-gnu": {"baseline": ()},
+        "aarch64-linux-gnu": {"baseline": ()},
+        "aarch64-macos": {"baseline": ()},
+    }.items():
+        compiler = ("python", "-m", "ziglang", "cc", "-target", target, *WARNINGS)
+        for name, options in sets.items():
+            macro, where = f"-DLOOPS=loops_{name}", str(out / f"{target}-{name}.o")
+            sources = ("-I", str(out), f"{folder}/host/loops.c", "-o", where)
+            session.run(*compiler, *OPTIMISED, *options, macro, "-c", *sources)
+        sources = (f"{folder}/host/evaluate.c", "-o", str(out / f"{target}.o"))
+        session.run(*compiler, "-O2", "-c", *sources)
 
 
 @nox.session(**SHARING, tags=["all"])

@@ -12,6 +12,7 @@ import pytest
 from libraries import LIBRARIES
 
 import xploss
+from xploss.backends.compiled import INSTRUCTION_SETS
 from xploss.report import by_hand, comparison, errors, libraries, page
 from xploss.report.exact import FORMATS
 
@@ -86,6 +87,11 @@ def test_it_needs_numpy_alone(numpy_alone):
 def test_lines_fit_and_carry_no_escape_codes(output):
     assert max(map(len, output.splitlines())) <= 80
     assert "\x1b" not in output
+
+
+def test_it_says_whether_the_formulas_are_compiled(output):
+    said = f"instructions of {INSTRUCTION_SETS[-1]}" if INSTRUCTION_SETS else "slower"
+    assert said in output
 
 
 def test_every_library_that_is_tested_is_a_row():

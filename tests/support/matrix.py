@@ -2,7 +2,8 @@
 
 python tests/support/matrix.py FOLDER [--write] [--without=LIBRARY]
 
-A GPU's rows are printed and not held against the page, whose CuPy is on the host.
+A GPU's rows are printed and not held against the page, whose CuPy is on the host; nor
+are those of instruction sets that not every processor has.
 """
 
 import argparse
@@ -51,16 +52,27 @@ def disagreements(measured: dict, record: dict) -> list[str]:
     return sorted(wrong)
 
 
+OF_GPUS, OF_SETS = ("-gpu", "-cuda"), ("-plain", "-baseline", "-avx2")
+
+
 def is_of_gpu(name: str) -> bool:
-    return name.split()[0].endswith(("-gpu", "-cuda"))
+    return name.split()[0].endswith(OF_GPUS)
+
+
+def is_held(name: str) -> bool:
+    return not name.split()[0].endswith((*OF_GPUS, *OF_SETS))
 
 
 def compared(measured: dict, record: dict, without: list[str]) -> list[str]:
     """The disagreements of what can be compared on this machine."""
-    here = {name: r for name, r in measured.items() if not is_of_gpu(name)}
+    here = {name: r for name, r in measured.items() if is_held(name)}
     if any(name.startswith("cupy-gpu") for name in measured):
         without = [*without, "cupy"]
-    record = {n: r for n, r in record.items() if not n.startswith(tuple(without))}
+    record = {
+        n: r
+        for n, r in record.items()
+        if is_held(n) and not n.startswith(tuple(without))
+    }
     return disagreements(here, record)
 
 

@@ -8,6 +8,7 @@ import sys
 
 import xploss
 
+from ..backends.compiled import INSTRUCTION_SETS
 from . import libraries
 from .comparison import show_job
 from .errors import BOUND_APART, Report, bound, examine, fails, truth
@@ -61,7 +62,21 @@ def show_libraries() -> list[Report]:
     for library in libraries.LIBRARIES:
         reports.append(examine(library, truths))
         show(library_row(reports[-1]))
+    show()
+    show(engine())
     return reports
+
+
+def engine() -> str:
+    """Whether the formulas are compiled here, and for which processor."""
+    if not INSTRUCTION_SETS:
+        return (
+            "The formulas are not compiled here, and run operation by operation: "
+            "slower,\nand as exact.  With a C compiler, install again from the source."
+        )
+    *others, best = INSTRUCTION_SETS
+    also = f" (and of {', '.join(others)})" if others else ""
+    return f"On the CPU the formulas run compiled, by the instructions of {best}{also}."
 
 
 def show_errors(reports: list[Report]) -> None:

@@ -53,7 +53,6 @@ INLINE uint16_t to_bfloat16(float x) {
         REAL *restrict real = to; \
         source x; \
         if (stride == sizeof(source)) { \
-            VECTORISED \
             for (Size i = 0; i < n; i++) { \
                 source y; \
                 memcpy(&y, from + i * (Size)sizeof(source), sizeof y); \
@@ -75,7 +74,6 @@ INLINE uint16_t to_bfloat16(float x) {
     static void FN(write_##name)(Size n, const void *from, char *to, ptrdiff_t stride) { \
         const REAL *restrict real = from; \
         if (stride == sizeof(target)) { \
-            VECTORISED \
             for (Size i = 0; i < n; i++) { \
                 target y = (target)convert(real[i]); \
                 memcpy(to + i * (Size)sizeof(target), &y, sizeof y); \
