@@ -74,9 +74,8 @@ def engine() -> str:
             "The formulas are not compiled here, and run operation by operation: "
             "slower,\nand as exact.  With a C compiler, install again from the source."
         )
-    *others, best = INSTRUCTION_SETS
-    also = f" (and of {', '.join(others)})" if others else ""
-    return f"On the CPU the formulas run compiled, by the instructions of {best}{also}."
+    best = INSTRUCTION_SETS[-1]
+    return f"On the CPU the formulas run compiled, by the instructions of {best}."
 
 
 def show_errors(reports: list[Report]) -> None:
