@@ -324,9 +324,13 @@ def cross(session: nox.Session) -> None:
 
 @nox.session(**SHARING, tags=["all"])
 def bench(session: nox.Session) -> None:
-    """Every peer beside ours; under `-t all` a smoke run. `nox -s bench -- --whole`."""
+    """Peers, and what one would write by hand, beside ours; under `-t all` small arrays.
+
+    `nox -s bench -- --whole`.
+    """
     python = shared(session, "compat", "bench")
-    session.run(python, "benchmarks/bench.py", *session.posargs, external=True)
+    for name in ("bench", "host"):
+        session.run(python, f"benchmarks/{name}.py", *session.posargs, external=True)
 
 
 @nox.session

@@ -349,6 +349,13 @@ def test_kinds_of_torch(kind):
     }[kind]
     with pytest.raises(TypeError, match=message):
         sigmoid_cross_entropy(make(), 1)
+    # Beside another such, as an ordinary call has its two, and as labels.
+    with pytest.raises(TypeError, match=message):
+        sigmoid_cross_entropy(make(), make())
+    if kind != "integer":  # which labels may be
+        as_labels = message.replace("logits", "labels").partition("must be")[0]
+        with pytest.raises(TypeError, match=as_labels):
+            sigmoid_cross_entropy(x, make())
 
 
 def test_sparse_and_frames():

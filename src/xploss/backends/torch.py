@@ -198,6 +198,7 @@ def _is_in_a_row(tensor: Any) -> bool:
         _is_ordinary(tensor)
         and tensor.is_cpu
         and tensor.layout is torch.strided
+        and not tensor.is_nested
         and tensor.is_contiguous()
         and tensor.dtype in FLOATS
         and tensor.numel() > 0
@@ -381,7 +382,6 @@ class _RuledAtOnce(Function):
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
         first, labels = ctx.saved_tensors
-        names = zip(ctx.formula.traced[:2], ctx.needs_input_grad[2:], strict=True)
         if not ctx.needs_input_grad[3] and not _is_differentiated_again(upstream):
             function = ctx.formula.slopes[ctx.formula.traced[0]]
             scale = upstream.item() / ctx.n
@@ -393,6 +393,7 @@ class _RuledAtOnce(Function):
             )
         absent = (None,) * (len(ctx.formula.traced) - 2)
         arguments = (first, labels, *absent)
+        names = zip(ctx.formula.traced[:2], ctx.needs_input_grad[2:], strict=True)
         gradients = [
             _gradient(ctx.formula, name, arguments, ctx.n, upstream) if needed else None
             for name, needed in names
