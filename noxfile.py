@@ -324,9 +324,9 @@ def cross(session: nox.Session) -> None:
 
 @nox.session(**SHARING, tags=["all"])
 def bench(session: nox.Session) -> None:
-    """Peers, and what one would write by hand, beside ours; under `-t all` small arrays.
+    """Peers, and what one would write by hand, beside ours; small arrays of them all.
 
-    `nox -s bench -- --whole`.
+    `nox -s bench -- --whole` has large ones, in half an hour.
     """
     python = shared(session, "compat", "bench")
     for name in ("bench", "host"):
