@@ -73,7 +73,11 @@ def horner(coefficients: list, written: Callable) -> str:
 def polynomial(name, function, low, high, degree, written) -> str:
     coefficients = interpolated(function, low, high, degree)
     points = mp.linspace(low, high, 200)
-    away = max(abs(mp.polyval(coefficients[::-1], x) / function(x) - 1) for x in points)
+
+    def value(x):
+        return sum(c * x**k for k, c in enumerate(coefficients))
+
+    away = max(abs(value(x) / function(x) - 1) for x in points)
     bits = mp.nstr(-mp.log(away, 2), 3)
     return f"/* {bits} bits */\n#define {name}(x) {horner(coefficients, written)}"
 
