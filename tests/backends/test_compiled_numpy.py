@@ -397,6 +397,8 @@ print(loss() == loss())
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_an_interrupt_is_seen_within_a_call():
     script = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored without
 x = np.broadcast_to(np.float64(1.0), (1 << 34,))  # minutes
 print("now", flush=True)
 try:

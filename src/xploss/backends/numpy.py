@@ -7,6 +7,7 @@ traffic.
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,14 @@ class NumPy(Backend):
         evaluate = self.by_blocks if own else super().evaluate
         outputs: tuple[Any, ...] = self.run(first, evaluate, job)
         return outputs
+
+    def applied(self, job: Job, arguments: tuple[Any, ...]) -> Any:
+        """Nothing is differentiated here."""
+        function = job.function()
+        if job.quantity != "slope_and_curvature":
+            fixed = dict.fromkeys(job.formula.static, False)
+            function = partial(function, **fixed)
+        return self.formula(function, arguments)
 
     def by_blocks(self, job: Job) -> tuple[Any, ...]:
         c_contiguous = job.arguments[0].flags.c_contiguous
