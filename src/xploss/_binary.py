@@ -23,7 +23,7 @@ P = ParamSpec("P")
 A = TypeVar("A", bound=AnyArray)
 
 
-def is_zero(option: Any) -> bool:
+def _is_zero(option: Any) -> bool:
     """A number, as it stands where no option is given; an array is not looked at."""
     return type(option) is float and option == 0.0
 
@@ -205,7 +205,7 @@ def sigmoid_cross_entropy(
     >>> print(sigmoid_cross_entropy(np.zeros((2, 3)), 1, pos_weight=3.0))
     2.0794415416798357
     """
-    if pos_weight is weights is where is axis is None and is_zero(label_smoothing):
+    if pos_weight is weights is where is axis is None and _is_zero(label_smoothing):
         result = at_once(CROSS_ENTROPY, "value", logits, labels, reduction)
         if result is not None:
             return cast(A, result)
@@ -261,8 +261,8 @@ def binary_cross_entropy(
     """
     if (
         pos_weight is weights is where is axis is None
-        and is_zero(label_smoothing)
-        and is_zero(eps)
+        and _is_zero(label_smoothing)
+        and _is_zero(eps)
     ):
         result = at_once(PROBABILITY, "value", probs, labels, reduction)
         if result is not None:

@@ -32,16 +32,13 @@ INSTRUCTION_SETS: tuple[str, ...] = (
 # what it is called with, the place of an argument or a number instead of one.
 Plan = tuple[int, tuple[int | float, ...]]
 PLANS: dict[tuple[Function, tuple[bool, ...]], Plan] = {}
+# Of calls without options: the kernel, and how many results it has.
+WITHOUT_OPTIONS: dict[Function, tuple[int, int]] = {}
 for _number, _kernel in enumerate(kernels() if INSTRUCTION_SETS else ()):
     for _there, _called_with in _kernel.taken():
         PLANS.setdefault((_kernel.function, _there), (_number, _called_with))
-
-# Of calls without options: the kernel, and how many results it has.
-WITHOUT_OPTIONS = {
-    _kernel.function: (_number, _kernel.results)
-    for _number, _kernel in enumerate(kernels() if INSTRUCTION_SETS else ())
-    if _kernel.arguments.count(None) == len(_kernel.arguments) - 2
-}
+    if _kernel.arguments.count(None) == len(_kernel.arguments) - 2:
+        WITHOUT_OPTIONS[_kernel.function] = (_number, _kernel.results)
 
 
 class Compiled:

@@ -4,7 +4,6 @@ It runs when a wheel is built, where nothing is installed: the package is a bare
 here, under which the formulas are found without what its `__init__` imports.
 """
 
-import hashlib
 import importlib
 import sys
 import types
@@ -13,19 +12,14 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 
 
-def written() -> str:
+def write(folder: Path) -> None:
     bare = types.ModuleType("xploss")
     bare.__path__ = [str(PACKAGE)]
     sys.modules["xploss"] = bare
     text = importlib.import_module("xploss.kernels.text")
-    return str(text.source())
-
-
-def write(folder: Path, text: str) -> None:
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    (folder / "kernels.inc").write_text(text)
-    (folder / "digest.h").write_text(f'#define DIGEST "{digest}"\n')
+    (folder / "kernels.inc").write_text(text.source())
+    (folder / "digest.h").write_text(f'#define DIGEST "{text.digest()}"\n')
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), written())
+    write(Path(sys.argv[1]))

@@ -15,7 +15,6 @@ typedef struct {
     char *data; /* NULL for a number */
     double number;
     Type type;
-    size_t size; /* of an element */
     ptrdiff_t strides[MOST_AXES]; /* 0 where it is spread */
 } Array;
 

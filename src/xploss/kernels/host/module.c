@@ -106,7 +106,6 @@ static Outcome array(Array *array, PyObject *object, int flags, Job *job,
     if (type < 0) return NOT_TAKEN;
     array->data = buffer->buf;
     array->type = (Type)type;
-    array->size = (size_t)buffer->itemsize;
     if (!job->axes) { /* it is the first, which tells the shape */
         if (buffer->ndim < 1 || buffer->ndim > MOST_AXES) return NOT_TAKEN;
         job->axes = buffer->ndim;
@@ -280,7 +279,6 @@ enum {
 static int at_address(Array *array, PyObject *address, Type type, size_t size) {
     array->data = PyLong_AsVoidPtr(address);
     array->type = type;
-    array->size = size;
     array->strides[0] = (ptrdiff_t)size;
     return array->data != NULL;
 }
