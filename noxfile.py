@@ -37,6 +37,7 @@ OPTIMISED = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
 AVX512 = ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma")
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal")
+FILE_BY_FILE = ("-n", "auto", "--dist", "loadfile")  # where tests share processes
 SUPPORT = {"PYTHONPATH": os.pathsep.join(("tests/support", "tests/reference"))}
 
 # ---- environments --------------------------------------------------------------------
@@ -147,9 +148,15 @@ def matrix(session: nox.Session) -> None:
     session.run(*command, *session.posargs, external=True)
 
 
-@nox.session(python=["3.12", "3.13"], tags=["all"])
+@nox.session
+@nox.parametrize(
+    "python", [nox.param("3.12", id="3.12"), nox.param("3.13", id="3.13", tags=["all"])]
+)
 def newest(session: nox.Session) -> None:
-    """The NumPy core on newer Pythons, with the newest NumPy."""
+    """The NumPy core on newer Pythons, with the newest NumPy.
+
+    `nox -t all` has the newest one: between it and the oldest lies nothing of its own.
+    """
     install(session, "test")
     session.run("pytest", "--backend=numpy", "--part=first", *SIDE_BY_SIDE)
 
@@ -258,7 +265,8 @@ def integrations(session: nox.Session) -> None:
 @nox.session(**SHARING, tags=["all"])
 def scale(session: nox.Session) -> None:
     """Clusters, sharded arrays, several processes, arrays larger than memory."""
-    run(session, shared(session, "scale"), "pytest", "tests/scale", *session.posargs)
+    options = ["tests/scale", *FILE_BY_FILE, *session.posargs]
+    run(session, shared(session, "scale"), "pytest", *options)
 
 
 @nox.session(**SHARING, tags=["all"])
