@@ -37,7 +37,7 @@ OPTIMISED = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
 AVX512 = ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma")
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal")
-FILE_BY_FILE = ("-n", "auto", "--dist", "loadfile")  # where tests share processes
+FILE_BY_FILE = ("-n", "auto", "--dist", "loadfile")  # a file's share processes
 SUPPORT = {"PYTHONPATH": os.pathsep.join(("tests/support", "tests/reference"))}
 
 # ---- environments --------------------------------------------------------------------
@@ -153,10 +153,7 @@ def matrix(session: nox.Session) -> None:
     "python", [nox.param("3.12", id="3.12"), nox.param("3.13", id="3.13", tags=["all"])]
 )
 def newest(session: nox.Session) -> None:
-    """The NumPy core on newer Pythons, with the newest NumPy.
-
-    `nox -t all` has the newest one: between it and the oldest lies nothing of its own.
-    """
+    """The NumPy core on newer Pythons, with the newest NumPy; -t all has the last."""
     install(session, "test")
     session.run("pytest", "--backend=numpy", "--part=first", *SIDE_BY_SIDE)
 
