@@ -50,9 +50,29 @@ def install(session: nox.Session, *groups: str, package: str = ".") -> None:
 
 
 @nox.session(reuse_venv=True)
+def wheel(session: nox.Session) -> None:
+    """The wheel of this machine, built from the source distribution, for the others."""
+    session.install("build")
+    shutil.rmtree(built(session), ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(built(session)), ".")
+
+
+def built(session: nox.Session) -> Path:
+    """Where the source distribution and its wheel are."""
+    return Path(session.cache_dir).resolve().parent / "built"
+
+
+def built_wheel(session: nox.Session) -> str:
+    (path,) = built(session).glob("*.whl")
+    return str(path)
+
+
+@nox.session(reuse_venv=True, requires=["wheel"])
 def environment(session: nox.Session) -> None:
     """What other sessions share: the package, and every backend as it is pinned."""
-    install(session, "lint", "test", *(b for b in BACKENDS if b != "cupy" or CUPY_RUNS))
+    backends = (b for b in BACKENDS if b != "cupy" or CUPY_RUNS)
+    session.run("pip", "uninstall", "-q", "-y", "xploss")  # of the same version
+    install(session, "lint", "test", *backends, package=built_wheel(session))
 
 
 def shared(session: nox.Session, *groups: str) -> str:
@@ -148,13 +168,13 @@ def matrix(session: nox.Session) -> None:
     session.run(*command, *session.posargs, external=True)
 
 
-@nox.session
+@nox.session(requires=["wheel"])
 @nox.parametrize(
     "python", [nox.param("3.12", id="3.12"), nox.param("3.13", id="3.13", tags=["all"])]
 )
 def newest(session: nox.Session) -> None:
     """The NumPy core on newer Pythons, with the newest NumPy; -t all has the last."""
-    install(session, "test")
+    install(session, "test", package=built_wheel(session))
     session.run("pytest", "--backend=numpy", "--part=first", *SIDE_BY_SIDE)
 
 
@@ -185,7 +205,7 @@ def free_threaded(session: nox.Session) -> None:
     session.run("pytest", "--backend=numpy", *names, env={"PYTHON_GIL": "0"})
 
 
-@nox.session(python="3.11")
+@nox.session(python="3.11", requires=["wheel"])
 @nox.parametrize(
     "backend",
     [
@@ -201,7 +221,7 @@ def oldest(session: nox.Session, backend: str) -> None:
     extra = project["optional-dependencies"].get(backend, [])
     lowest = [r.replace(">=", "==") for r in [*project["dependencies"], *extra]]
     tools = nox.project.dependency_groups(PROJECT, "test")
-    session.install(".", *lowest, *tools)
+    session.install(built_wheel(session), *lowest, *tools)
     session.run("pytest", f"--backend={backend}", *SIDE_BY_SIDE, *session.posargs)
 
 
@@ -276,16 +296,15 @@ def docs(session: nox.Session) -> None:
     run(session, shared(session), "pytest", *options, "src/xploss", "README.md")
 
 
-@nox.session(tags=["all"])
+@nox.session(tags=["all"], requires=["wheel"])
 def build(session: nox.Session) -> None:
-    """The wheel of this machine, of a compiler's making, built from the source
-    distribution, tested by the tests in that."""
-    session.install("build")
+    """The wheel, of a compiler's making, tested by its source distribution's tests."""
+    (path,), (source,) = (
+        built(session).glob(kind) for kind in ("*-cp311-abi3-*.whl", "*.tar.gz")
+    )
+    install(session, "test", "numpy", package=str(path))
     out = Path(session.create_tmp()).resolve()
     shutil.rmtree(out)
-    session.run("python", "-m", "build", "--outdir", str(out), ".")
-    (wheel,), (source,) = out.glob("*-cp311-abi3-*.whl"), out.glob("*.tar.gz")
-    install(session, "test", "numpy", package=str(wheel))
     shutil.unpack_archive(source, out)
     with session.chdir(out / source.name.removesuffix(".tar.gz")):
         shutil.rmtree("src")  # what is imported is what is installed
