@@ -1,4 +1,4 @@
-"""Binary losses that are exact on any array: NumPy, PyTorch, JAX, CuPy, Dask, ...
+"""Cross-entropies that are exact on any array: NumPy, PyTorch, JAX, CuPy, Dask, ...
 
 >>> import numpy as np, xploss
 >>> print(xploss.sigmoid_cross_entropy(np.array([-40.0, 2.0]), np.array([0, 1])))
@@ -17,15 +17,20 @@ from ._binary import (
 )
 from ._derivatives import grad_and_hess, value_and_grad
 from ._labels import check_labels
+from ._softmax import log_softmax, logsumexp, softmax, softmax_cross_entropy
 
 __all__ = [
     "binary_cross_entropy",
     "check_labels",
     "grad_and_hess",
     "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
     "sigmoid",
     "sigmoid_cross_entropy",
     "sigmoid_focal_loss",
+    "softmax",
+    "softmax_cross_entropy",
     "softplus",
     "value_and_grad",
 ]

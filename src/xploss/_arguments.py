@@ -141,7 +141,7 @@ def check_reduction(reduction: Any, axis: Any) -> str:
     return str(reduction)
 
 
-def check_axis(axis: Any, ndim: int) -> tuple[int, ...] | None:
+def check_axis(axis: Any, ndim: int, name: str = "axis") -> tuple[int, ...] | None:
     """None for all axes, else a tuple of different axes in range(ndim)."""
     if axis is None:
         return None
@@ -152,10 +152,10 @@ def check_axis(axis: Any, ndim: int) -> tuple[int, ...] | None:
         axes = tuple(map(operator.index, axes))
     except TypeError:
         raise TypeError(
-            f"`axis` must be None, an int or a tuple of ints; got {axis!r}"
+            f"`{name}` must be None, an int or a tuple of ints; got {axis!r}"
         ) from None
     if not axes or not all(-ndim <= k < ndim for k in axes):
-        raise ValueError(f"`axis` must be axes of a {ndim}-d array; got {axis!r}")
+        raise ValueError(f"`{name}` must be axes of a {ndim}-d array; got {axis!r}")
     axes = tuple(k % ndim for k in axes)
     if len(set(axes)) < len(axes):
         raise ValueError(f"`axis` names an axis twice; got {axis!r}")
@@ -181,7 +181,7 @@ class Anchor(NamedTuple):
         """A number, or an array of the same shape, or a 0-d one."""
         if is_number(labels):
             return number("labels", labels)
-        self._check_alike("labels", labels)
+        self.check_alike("labels", labels)
         shape = tuple(labels.shape)
         if shape and not same_shape(shape, self.shape):
             raise ValueError(
@@ -194,7 +194,7 @@ class Anchor(NamedTuple):
         """A number, or a 0-d array."""
         if is_number(value):
             return finite(name, value)
-        self._check_alike(name, value)
+        self.check_alike(name, value)
         if tuple(value.shape):
             raise ValueError(
                 f"`{name}` must be a number or an array of shape (); got shape "
@@ -206,7 +206,7 @@ class Anchor(NamedTuple):
         """A number, an array that fits, or one value a class along the last axis."""
         if values is None or is_number(values):
             return values if values is None else finite(name, values)
-        self._check_alike(name, values)
+        self.check_alike(name, values)
         shape = tuple(values.shape)
         if len(shape) == 1 < len(self.shape) and same_size(shape[0], self.shape[-1]):
             return self.xp.reshape(values, (1,) * (len(self.shape) - 1) + (-1,))
@@ -224,7 +224,7 @@ class Anchor(NamedTuple):
             return None
         if is_number(weights):
             return finite("weights", weights)
-        self._check_alike("weights", weights)
+        self.check_alike("weights", weights)
         self._check_spread("weights", tuple(weights.shape))
         return weights
 
@@ -234,11 +234,11 @@ class Anchor(NamedTuple):
             return None
         if isinstance(where, BOOLEANS):
             return bool(where)
-        self._check_alike("where", where, BOOLEAN)
+        self.check_alike("where", where, BOOLEAN)
         self._check_spread("where", tuple(where.shape), "a boolean")
         return where
 
-    def _check_alike(
+    def check_alike(
         self, name: str, other: Any, dtypes: frozenset[str] = REALS
     ) -> None:
         scalar = "a boolean" if dtypes is BOOLEAN else "a number"

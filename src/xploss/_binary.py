@@ -1,8 +1,7 @@
 """The public losses of two classes, and the functions that they rest on."""
 
 import math
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from ._arguments import (
     Anchor,
@@ -13,13 +12,12 @@ from ._arguments import (
     fraction,
 )
 from ._arrays import AnyArray, is_number
-from ._call import Call, MadeOf, at_once, checked, value
+from ._call import Call, at_once, checked, loss_made_of, value
 from .formulas.focal import FOCAL
 from .formulas.probability import PROBABILITY
 from .formulas.record import Formula
 from .formulas.sigmoid import CROSS_ENTROPY, SLOPE
 
-P = ParamSpec("P")
 A = TypeVar("A", bound=AnyArray)
 
 
@@ -114,23 +112,10 @@ def _focal_call(
     return checked(first, formula, labels, options, weights, where, axis, reduction)
 
 
-def _loss(
-    call: Callable[..., Call], formula: Formula
-) -> Callable[[Callable[P, A]], Callable[P, A]]:
-    """Keeps beside a public loss what its derivatives are made of."""
-
-    def kept(loss: Callable[P, A]) -> Callable[P, A]:
-        call.__qualname__ = loss.__qualname__
-        loss.made_of = MadeOf(loss, call, formula)  # type: ignore[attr-defined]
-        return loss
-
-    return kept
-
-
 # ---- losses ------------------------------------------------------------------------
 
 
-@_loss(_call_of_logits, CROSS_ENTROPY)
+@loss_made_of(_call_of_logits, CROSS_ENTROPY)
 def sigmoid_cross_entropy(
     logits: A,
     labels: AnyArray | float,
@@ -222,7 +207,7 @@ def sigmoid_cross_entropy(
     return cast(A, value(call))
 
 
-@_loss(_call_of_probabilities, PROBABILITY)
+@loss_made_of(_call_of_probabilities, PROBABILITY)
 def binary_cross_entropy(
     probs: A,
     labels: AnyArray | float,
@@ -281,7 +266,7 @@ def binary_cross_entropy(
     return cast(A, value(call))
 
 
-@_loss(_focal_call, FOCAL)
+@loss_made_of(_focal_call, FOCAL)
 def sigmoid_focal_loss(
     logits: A,
     labels: AnyArray | float,

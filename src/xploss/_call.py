@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from ._arguments import REDUCTIONS, Anchor, check_axis, check_reduction
-from ._arrays import Array, computing_dtype, count
+from ._arrays import AnyArray, Array, computing_dtype, count
 from .backends.job import Job
 from .backends.table import listed
 from .formulas.record import Formula
 from .formulas.sigmoid import ONE
+
+P = ParamSpec("P")
+A = TypeVar("A", bound=AnyArray)
 
 
 class Call(NamedTuple):
@@ -24,6 +27,9 @@ class Call(NamedTuple):
     axis: tuple[int, ...] | None
     reduction: str
     n: int | None  # what a sum is divided by, where shapes alone tell it
+    # Of a formula of rows, `axis` has the class axis as well, and a weighted mean is
+    # divided by this formula of these arguments, where labels have weights.
+    row_weight: tuple[Formula, tuple[Any, ...]] | None = None
 
 
 class MadeOf(NamedTuple):
@@ -32,6 +38,19 @@ class MadeOf(NamedTuple):
     loss: Callable[..., Any]
     call: Callable[..., Call]  # of the loss's own arguments
     formula: Formula
+
+
+def loss_made_of(
+    call: Callable[..., Call], formula: Formula
+) -> Callable[[Callable[P, A]], Callable[P, A]]:
+    """Keeps beside a public loss what its derivatives are made of."""
+
+    def kept(loss: Callable[P, A]) -> Callable[P, A]:
+        call.__qualname__ = loss.__qualname__
+        loss.made_of = MadeOf(loss, call, formula)  # type: ignore[attr-defined]
+        return loss
+
+    return kept
 
 
 def checked(
@@ -138,13 +157,23 @@ def _evaluated(call: Call, quantity: str, outputs: int = 1) -> Any:
 
 def _value(call: Call) -> Array:
     (total,) = _evaluated(call, "value")
-    return _divided(call, total, _denominator(call)) if _divides_later(call) else total
+    if _divides_later(call):
+        return _divided(call, total, _denominator(call))
+    return _without_class_axis(call, total)
+
+
+def _without_class_axis(call: Call, total: Array) -> Array:
+    """Of a formula of rows: a reduction has taken it away, if there was one."""
+    class_axis = call.formula.class_axis
+    if class_axis is None or call.formula.per_class or call.reduction != "none":
+        return total
+    return call.anchor.xp.squeeze(total, axis=class_axis)
 
 
 def _value_and_gradient(call: Call) -> tuple[Array, Array]:
     total, slopes = _evaluated(call, "value_and_slope", 2)
     if not _divides_later(call):
-        return total, slopes
+        return _without_class_axis(call, total), slopes
     n, dtype = _denominator(call), call.anchor.array.dtype
     gradient = call.anchor.backend.elementwise(_share, (slopes, n), dtype)
     return _divided(call, total, n), gradient
@@ -163,15 +192,18 @@ def _denominator(call: Call) -> Array:
 
     Its axes are kept, so that it fits onto the slopes.
     """
-    backend = call.anchor.backend
+    backend, first = call.anchor.backend, call.anchor.array
     weights = call.weights if call.reduction == "weighted_mean" else None
-    counted, times = backend.counted_of(
-        call.anchor.array, call.axis, weights, call.where
-    )
+    if call.row_weight is not None and call.reduction == "weighted_mean":
+        formula, arguments, times = *call.row_weight, 1
+    else:
+        first = _of_one_class(first, call.formula.class_axis)
+        counted, times = backend.counted_of(first, call.axis, weights, call.where)
+        formula, arguments = ONE, (counted, 0.0)
     job = Job(
-        ONE,
-        (counted, 0.0),
-        (computing_dtype(backend.xp, counted),),
+        formula,
+        arguments,
+        (computing_dtype(backend.xp, arguments[0]),),
         weights=weights,
         where=call.where,
         summed=True,
@@ -180,6 +212,13 @@ def _denominator(call: Call) -> Array:
     )
     n = backend.reusable_sum(backend.evaluate(job)[0])
     return n if times == 1 else n * times
+
+
+def _of_one_class(first: Array, class_axis: int | None) -> Array:
+    """In the place of the losses of rows, as which it has the shape."""
+    if class_axis is None:
+        return first
+    return first[(slice(None),) * class_axis + (slice(0, 1), ...)]
 
 
 def _divided(call: Call, total: Array, n: Array) -> Array:

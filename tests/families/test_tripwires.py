@@ -107,8 +107,8 @@ FAULTS = [
     Fault(
         "if any",
         ARGUMENTS,
-        'self._check_alike("labels", labels)',
-        'self._check_alike("labels", labels)\n'
+        'self.check_alike("labels", labels)',
+        'self.check_alike("labels", labels)\n'
         "        if self.xp.any(labels > 1.0):\n"
         '            raise ValueError("`labels` must be at most 1")',
         {

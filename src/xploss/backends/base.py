@@ -22,6 +22,7 @@ from .._arrays import (
     library,
 )
 from ..formulas.record import Formula, Function
+from .classes import Classes
 from .job import Job
 
 
@@ -140,18 +141,24 @@ class Backend:
 
     def applied(self, job: Job, arguments: tuple[Any, ...]) -> Any:
         """The formula, under a rule where it has a derivative."""
-        return self.formula(job.function(), arguments)
+        return self.formula(job.function(), arguments, job.formula.class_axis)
 
-    def formula(self, function: Function, arguments: tuple[Any, ...]) -> Any:
+    def formula(
+        self,
+        function: Function,
+        arguments: tuple[Any, ...],
+        class_axis: int | None = None,
+    ) -> Any:
         """The formula itself, in the computing dtype."""
         xp, dtype = self.xp, computing_dtype(self.xp, arguments[0])
+        within = xp if class_axis is None else Classes(self, class_axis)
 
         def widened(argument: Any) -> Any:
             if argument is None or isinstance(argument, float):
                 return argument
             return xp.astype(argument, dtype, copy=False)
 
-        return function(xp, *map(widened, arguments))
+        return function(within, *map(widened, arguments))
 
     # ---- sums: a partial sum is merged with others, and finished ---------------------
 
@@ -177,9 +184,14 @@ class Backend:
         wide = self.accumulator(values, from_16_bits)
         if wide is None and self.drifts(values):
             for k in range(values.ndim) if axis is None else axis:
-                values = _folded(self.xp, values, k)
+                values = folded(self.xp, values, k)
         dtype = values.dtype if wide is None else wide
         return self.xp.sum(values, axis=axis, dtype=dtype, keepdims=keepdims)
+
+    def class_sum(self, values: Array, axis: int) -> Array:
+        """Over a row of classes, which keeps its axis, in the dtype of the values."""
+        total = self.partial_sum(values, (axis,), keepdims=True)
+        return self.xp.astype(total, values.dtype, copy=False)
 
     def finished(self, total: Array, n: int | None, dtype: Any) -> Array:
         """A merged sum rounded to its dtype, and divided."""
@@ -227,7 +239,7 @@ def mean(xp: Any, total: Array, n: int) -> Array:
     return total / n if n != 0 else total * math.nan
 
 
-def _folded(xp: Any, values: Array, axis: int) -> Array:
+def folded(xp: Any, values: Array, axis: int) -> Array:
     """A few sums along `axis`, each of halves of halves: log2(n) roundings, not n."""
     before, odd = (slice(None),) * axis, []
     while (n := values.shape[axis]) > 1:

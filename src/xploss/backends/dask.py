@@ -47,6 +47,8 @@ class Dask(Backend):
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """The outputs, each block by the way of its own library."""
+        if job.formula.class_axis is not None:
+            return self.with_sum(job, self.rows(job, job.formula.class_axis))
         dtypes = job.dtypes[:1] * len(job.dtypes)
         block = job.without_traced()._replace(dtypes=dtypes, summed=False, axis=None)
         results = self.blockwise(partial(_evaluated, block), job.traced(), job.dtypes)
@@ -54,6 +56,31 @@ class Dask(Backend):
             return results
         total = self.partial_sum(results[0], job.axis, job.keepdims)
         return self.finished(total, job.n, total.dtype), *results[1:]
+
+    def rows(self, job: Job, axis: int) -> tuple[Any, ...]:
+        """The outputs of a formula of rows, each whole within a block.
+
+        One that is one a row has another shape than one that is one a class, so they
+        are not stacked, and each block is evaluated for each of them.
+        """
+        whole = job.with_traced(
+            tuple(
+                a.rechunk({axis: -1}) if getattr(a, "ndim", 0) else a
+                for a in job.traced()
+            )
+        )
+        block = job.without_traced()._replace(summed=False, axis=None)
+        return tuple(
+            self.blockwise(
+                partial(_output_of_rows, block, k),
+                whole.traced(),
+                (dtype,),
+                () if per_class else (axis,),
+            )[0]
+            for k, (per_class, dtype) in enumerate(
+                zip(job.per_class(), job.dtypes, strict=True)
+            )
+        )
 
     def elementwise(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], dtype: Any
@@ -68,20 +95,25 @@ class Dask(Backend):
         function: Callable[..., Any],
         arguments: tuple[Any, ...],
         dtypes: tuple[Any, ...],
+        of_one: tuple[int, ...] = (),
     ) -> tuple[Any, ...]:
         """function(backend, *arguments) per block: lazy arrays, one of each dtype.
 
-        Its results are stacked and have to be of one dtype, that of the first.
+        Its results are stacked and have to be of one dtype, that of the first, and of
+        the blocks' shape but for axes that are of size 1.
         """
         arrays = [a for a in arguments if isinstance(a, dask.array.Array)]
         arrays = [_aligned(a, arrays[0]) for a in arrays]
         open_ = tuple(... if isinstance(a, dask.array.Array) else a for a in arguments)
         spread = [tuple(n == 1 for n in a.shape) for a in arrays]
         meta = arrays[0]._meta
+        chunks = [
+            (1,) * len(c) if k in of_one else c for k, c in enumerate(arrays[0].chunks)
+        ]
         stacked = dask.array.map_blocks(
             _on_block, self.backend_of, function, open_, spread, *arrays,
             dtype=dtypes[0], meta=meta[None].astype(dtypes[0]),
-            new_axis=0, chunks=((len(dtypes),), *arrays[0].chunks),
+            new_axis=0, chunks=((len(dtypes),), *chunks),
         )  # fmt: skip
         return tuple(
             self._output(stacked, k, dtype, meta) for k, dtype in enumerate(dtypes)
@@ -181,6 +213,10 @@ def _cast(backend: Backend, block: Any, dtype: Any) -> Any:
 
 def _evaluated(job: Job, backend: Backend, *traced: Any) -> tuple[Any, ...]:
     return backend.evaluate(job.with_traced(traced))
+
+
+def _output_of_rows(job: Job, k: int, backend: Backend, *traced: Any) -> Any:
+    return backend.evaluate(job.with_traced(traced))[k : k + 1]
 
 
 def _as_tuple(

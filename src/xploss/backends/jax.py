@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ..formulas.record import Formula
-from .base import Backend
+from .base import Backend, folded
 from .job import Job
 
 
@@ -66,6 +66,10 @@ class Jax(Backend):
             values = jax.lax.reduce_precision(values, bits.nexp, bits.nmant)
         return jnp.sum(values, axis=axis, keepdims=keepdims)
 
+    def class_sum(self, values: Any, axis: int) -> Any:
+        """Along a row too XLA adds one by one: 9 ulp off in 1,000 classes."""
+        return super().class_sum(folded(jnp, values, axis), axis)
+
     def counted_of(
         self, first: Any, axis: tuple[int, ...] | None, *options: Any
     ) -> tuple[Any, int]:
@@ -110,7 +114,7 @@ def _ruled(formula: Formula, arguments: tuple[Any, ...]) -> Any:
     value = formula.value
     if "differentiable" in formula.static:
         value = functools.partial(value, differentiable=False)
-    return BACKEND.formula(value, arguments)
+    return BACKEND.formula(value, arguments, formula.class_axis)
 
 
 @functools.partial(_ruled.defjvp, symbolic_zeros=True)
@@ -129,12 +133,15 @@ def _change(formula: Formula, k: int, arguments: tuple[Any, ...], change: Any) -
     """Of the value by the k-th argument: in closed form, or of the plain formula."""
     slope = formula.slopes.get(formula.traced[k])
     if slope is not None:
-        slopes = BACKEND.formula(slope, arguments)
-        return slopes * jnp.astype(change, slopes.dtype)
+        slopes = BACKEND.formula(slope, arguments, formula.class_axis)
+        changes = slopes * jnp.astype(change, slopes.dtype)
+        if formula.class_axis is None:
+            return changes
+        return BACKEND.class_sum(changes, formula.class_axis)
 
     def value(argument: Any) -> Any:
         others = (*arguments[:k], argument, *arguments[k + 1 :])
-        return BACKEND.formula(formula.value, others)
+        return BACKEND.formula(formula.value, others, formula.class_axis)
 
     return jax.jvp(value, (arguments[k],), (change,))[1]
 

@@ -27,6 +27,11 @@ class Job(NamedTuple):
         function: Function = getattr(self.formula, self.quantity)
         return function
 
+    def per_class(self) -> tuple[bool, ...]:
+        """Of a formula of rows: which outputs are one a class, the others one a row."""
+        first = self.formula.per_class or self.quantity == "slope_and_curvature"
+        return (first, *(True for _ in self.dtypes[1:]))
+
     def traced(self) -> tuple[Any, ...]:
         """All that may be arrays; the first is the logits or probabilities."""
         return (*self.arguments, self.weights, self.where)

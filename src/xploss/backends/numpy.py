@@ -83,9 +83,11 @@ class NumPy(Backend):
         if job.quantity != "slope_and_curvature":
             fixed = dict.fromkeys(job.formula.static, False)
             function = partial(function, **fixed)
-        return self.formula(function, arguments)
+        return self.formula(function, arguments, job.formula.class_axis)
 
     def by_blocks(self, job: Job) -> tuple[Any, ...]:
+        if job.formula.class_axis is not None:
+            return self.with_sum(job, _in_rows(job))
         c_contiguous = job.arguments[0].flags.c_contiguous
         in_order = _in_order if c_contiguous else _in_memory_order
         made, total = in_order(job)
@@ -173,6 +175,27 @@ def _one_block(job: Job, slices: Slices, made: list[Array]) -> Any:
     for array, result in zip(made, results[job.summed :], strict=True):
         array[slices] = result
     return _partial_sum(job, results[0])
+
+
+def _in_rows(job: Job) -> tuple[Array, ...]:
+    """The outputs of a formula of rows, some rows at a time, whichever way they lie."""
+    axis: Any = job.formula.class_axis
+    traced = [np.moveaxis(a, axis, -1) if _is_spread(a) else a for a in job.traced()]
+    rows = job.with_traced(tuple(traced))
+    *outer, classes = traced[0].shape
+    rows = rows._replace(formula=job.formula._replace(class_axis=len(outer)))
+    made = [
+        np.empty((*outer, classes if per_class else 1), dtype)
+        for per_class, dtype in zip(job.per_class(), job.dtypes, strict=True)
+    ]
+    computing = np.dtype(computing_dtype(np, traced[0]))
+    most = max(BLOCK // computing.itemsize // classes, 1)
+    for slices in _slices(tuple(outer), most):
+        block = [_block(a, slices) if _is_spread(a) else a for a in traced]
+        results = BACKEND.per_element(rows.with_traced(tuple(block)))
+        for array, result in zip(made, results, strict=True):
+            array[slices] = result
+    return tuple([np.moveaxis(a, -1, axis) for a in made])
 
 
 # ---- sums ----------------------------------------------------------------------------

@@ -416,7 +416,13 @@ def _gradient(
 ) -> Any:
     """upstream / n * slope, by views unless that is differentiated again."""
     static = formula.static if name == formula.traced[0] else ()
-    slope = Formula(formula.traced, formula.slopes[name], static=static)
+    slope = Formula(
+        formula.traced,
+        formula.slopes[name],
+        static=static,
+        class_axis=formula.class_axis,
+        per_class=True,
+    )
     if not torch.is_grad_enabled() and _in_memory([*_tensors(arguments), upstream]):
         number = upstream.ndim == 0 and not torch_private.is_batched(upstream)
         scale = upstream.item() / n if number else 1.0 / n
@@ -438,4 +444,4 @@ def _value_of(formula: Formula, arguments: tuple[Any, ...]) -> Any:
     value = formula.value
     if torch.compiler.is_compiling() and "differentiable" in formula.static:
         value = partial(value, differentiable=False)
-    return BACKEND.formula(value, arguments)
+    return BACKEND.formula(value, arguments, formula.class_axis)

@@ -38,5 +38,12 @@ class Formula(NamedTuple):
     together: tuple[tuple[str, ...], ...] = ()
     neutral: dict[str, float] = {}  # noqa: RUF012
 
+    # Of a formula of rows of classes, which asks for sums over a row as well
+    # (`backends/classes.py`): the axis along which a row lies, where it is called; and
+    # whether the value is one a class.  A value that is one a row, options and labels
+    # that are too, have that axis, of size 1.
+    class_axis: int | None = None
+    per_class: bool = False
+
     def __hash__(self) -> int:
-        return hash((self.traced, self.value, self.static))
+        return hash((self.traced, self.value, self.static, self.class_axis))

@@ -1,0 +1,381 @@
+"""The public losses of many classes, and the functions that they rest on."""
+
+from typing import Any, TypeVar, cast
+
+from ._arguments import (
+    Anchor,
+    Reduction,
+    anchor,
+    check_axis,
+    check_least,
+    check_reduction,
+    fraction,
+)
+from ._arrays import (
+    INTEGERS,
+    AnyArray,
+    Array,
+    computing_dtype,
+    count,
+    dtype_name,
+    is_number,
+    kind,
+    same_shape,
+    same_size,
+)
+from ._call import Call, loss_made_of, value
+from .formulas.record import Formula
+from .formulas.softmax import (
+    LOG_SOFTMAX,
+    LOG_SUM_EXP,
+    ROW_WEIGHT,
+    SOFTMAX,
+    SOFTMAX_CROSS_ENTROPY,
+)
+
+A = TypeVar("A", bound=AnyArray)
+
+# ---- arguments -----------------------------------------------------------------------
+
+
+def _class_axis(first: Anchor, name: str, axis: Any) -> int:
+    """In range(ndim), of an axis that has a class at least."""
+    if axis is None or isinstance(axis, tuple):
+        raise TypeError(f"`{name}` must be an int; got {axis!r}")
+    if not first.shape:
+        raise ValueError(
+            f"`{first.name}` must have a class axis; got shape (); pass an array of at "
+            f"least one axis"
+        )
+    (axis,) = check_axis(axis, len(first.shape), name) or ()
+    if same_size(first.shape[axis], 0) and first.shape[axis] == 0:
+        raise ValueError(
+            f"`{first.name}` must have at least one class along `{name}`={axis}; got "
+            f"shape {first.shape}"
+        )
+    return int(axis)
+
+
+def _without(shape: tuple[Any, ...], axis: int) -> tuple[Any, ...]:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _labels(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
+    """(masses, numbers of classes), one of which is None; a number has a class axis."""
+    shape, rows = first.shape, _without(first.shape, axis)
+    if is_number(labels):
+        return None, _one_number(first, labels, shape[axis])
+    first.check_alike("labels", labels)
+    got = tuple(labels.shape)
+    if len(got) == len(shape) and same_shape(got, shape):
+        return labels, None
+    if len(got) != len(rows) or not same_shape(got, rows):
+        raise ValueError(
+            f"`labels` must be numbers of classes of shape {rows}, or masses of the "
+            f"shape of `{first.name}`, {shape}; got shape {got}"
+        )
+    if dtype_name(labels) not in INTEGERS:
+        raise TypeError(
+            f"`labels` of shape {rows} are numbers of classes and must be integers; "
+            f"got {labels.dtype}; masses have the shape of `{first.name}`, {shape}"
+        )
+    return None, first.xp.expand_dims(labels, axis=axis)
+
+
+def _one_number(first: Anchor, label: Any, classes: Any) -> Array:
+    """The class of all rows."""
+    if isinstance(label, bool) or not hasattr(label, "__index__"):
+        raise TypeError(
+            f"`labels` must be an array, or the number of a class, an int; got "
+            f"{kind(label)}, {label!r:.40}"
+        )
+    if not (label >= 0 and (label < classes or classes != classes)):
+        raise ValueError(f"`labels` must be from 0 to {classes - 1}; got {label!r}")
+    return first.backend.as_array(first.array, float(label))
+
+
+def _class_weights(first: Anchor, class_weights: Any, axis: int) -> Any:
+    if class_weights is None:
+        return None
+    classes = first.shape[axis]
+    if is_number(class_weights):
+        raise TypeError(
+            f"`class_weights` must be an array of shape ({classes},), one a class; got "
+            f"{class_weights!r}; a number for all rows is `weights`"
+        )
+    first.check_alike("class_weights", class_weights)
+    got = tuple(class_weights.shape)
+    if len(got) != 1 or not same_size(got[0], classes):
+        raise ValueError(
+            f"`class_weights` must have one number a class, shape ({classes},); got "
+            f"shape {got}"
+        )
+    shape = [1] * len(first.shape)
+    shape[axis] = -1
+    return first.xp.reshape(class_weights, tuple(shape))
+
+
+def _where(
+    first: Anchor, where: Any, numbers: Any, ignore_index: Any, axis: int
+) -> Any:
+    """What counts: of the mask, and of labels that are not to be ignored."""
+    rows = first._replace(name="losses", shape=_without(first.shape, axis))
+    mask = _along_rows(first, rows.mask(where), axis)
+    if ignore_index is None:
+        return mask
+    if isinstance(ignore_index, bool) or not hasattr(ignore_index, "__index__"):
+        raise TypeError(
+            f"`ignore_index` must be an int; got {kind(ignore_index)}, "
+            f"{ignore_index!r:.40}"
+        )
+    if numbers is None:
+        raise ValueError(
+            f"`ignore_index` is of labels that are numbers of classes; got "
+            f"ignore_index={ignore_index!r} and masses; pass `where`"
+        )
+    xp, arguments = first.xp, (numbers, float(ignore_index), mask)
+    return first.backend.elementwise(_kept, arguments, xp.bool)
+
+
+def _kept(xp: Any, numbers: Any, ignored: float, mask: Any) -> Any:
+    # PyTorch cannot compare unsigned integers of more than 8 bits.
+    kept = xp.astype(numbers, computing_dtype(xp, numbers), copy=False) != ignored
+    return kept if mask is None else kept & mask
+
+
+def _along_rows(first: Anchor, argument: Any, axis: int) -> Any:
+    """What is one a row, with the class axis of size 1."""
+    if not getattr(argument, "shape", ()):
+        return argument
+    return first.xp.expand_dims(argument, axis=axis)
+
+
+def _z(first: Anchor, z_loss: Any) -> Any:
+    z = check_least("z_loss", first.scalar("z_loss", z_loss))
+    return None if isinstance(z, float) and z == 0.0 else z
+
+
+# ---- checked calls -------------------------------------------------------------------
+
+
+def _softmax_call(
+    logits: Any,
+    labels: Any,
+    *,
+    class_axis: Any = -1,
+    class_weights: Any = None,
+    label_smoothing: Any = 0.0,
+    ignore_index: Any = None,
+    z_loss: Any = 0.0,
+    weights: Any = None,
+    where: Any = None,
+    axis: Any = None,
+    reduction: Any = "mean",
+) -> Call:
+    first = anchor("logits", logits)
+    class_axis = _class_axis(first, "class_axis", class_axis)
+    masses, numbers = _labels(first, labels, class_axis)
+    class_weights = _class_weights(first, class_weights, class_axis)
+    options = (
+        numbers,
+        class_weights,
+        fraction(first, "label_smoothing", label_smoothing),
+        _z(first, z_loss),
+    )
+    return _row_call(
+        first,
+        SOFTMAX_CROSS_ENTROPY._replace(class_axis=class_axis),
+        masses,
+        options,
+        class_axis,
+        weights,
+        _where(first, where, numbers, ignore_index, class_axis),
+        axis,
+        reduction,
+    )
+
+
+def _row_call(
+    first: Anchor,
+    formula: Formula,
+    masses: Any,
+    options: tuple[Any, ...],
+    class_axis: int,
+    weights: Any,
+    where: Any,
+    axis: Any,
+    reduction: Any,
+) -> Call:
+    reduction = check_reduction(reduction, axis)
+    rows = first._replace(name="losses", shape=_without(first.shape, class_axis))
+    axes = check_axis(axis, len(rows.shape))
+    weights = _along_rows(first, rows.weights(weights), class_axis)
+    numbers, class_weights, *_ = options
+    weighed = weights is not None or class_weights is not None
+    counted = reduction == "weighted_mean" and weighed
+    counted = counted or reduction in ("none", "sum") or where is not None
+    row_weight = None
+    if class_weights is not None:
+        arguments = (first.array, masses, numbers, class_weights)
+        row_weight = ROW_WEIGHT._replace(class_axis=class_axis), arguments
+    return Call(
+        anchor=first,
+        formula=formula,
+        labels=masses,
+        options=options,
+        weights=weights,
+        where=where,
+        axis=axes and (*(k + (k >= class_axis) for k in axes), class_axis),
+        reduction=reduction,
+        n=None if counted else count(rows.shape, axes),
+        row_weight=row_weight,
+    )
+
+
+# ---- losses --------------------------------------------------------------------------
+
+
+@loss_made_of(_softmax_call, SOFTMAX_CROSS_ENTROPY)
+def softmax_cross_entropy(
+    logits: A,
+    labels: AnyArray | int,
+    *,
+    class_axis: int = -1,
+    class_weights: AnyArray | None = None,
+    label_smoothing: AnyArray | float = 0.0,
+    ignore_index: int | None = None,
+    z_loss: AnyArray | float = 0.0,
+    weights: AnyArray | float | None = None,
+    where: AnyArray | bool | None = None,
+    axis: int | tuple[int, ...] | None = None,
+    reduction: Reduction = "mean",
+) -> A:
+    """Cross-entropy of softmax(logits) over classes, exact however sure the answer is.
+
+    Of each row along the class axis, with the masses ``y`` that its label gives to the
+    C classes (all to one, if the label is its number)::
+
+        loss = sum(y * (logsumexp(x) - x)) + z_loss * logsumexp(x)**2
+
+    ``label_smoothing`` s makes the masses ``y*(1-s) + s/C``; ``class_weights`` then
+    multiply them.
+
+    Parameters
+    ----------
+    logits : array of float16, bfloat16, float32 or float64, of one axis at least
+        Any array of NumPy, PyTorch, JAX, CuPy, Dask or an array-API library.  A class
+        at -inf costs nothing, and weighs nothing, unless the label gives it mass.
+    labels : integer array of the logits' shape without the class axis, or an int
+        The number of each row's class, from 0 to C - 1: of another one loss and
+        gradient are NaN (see `check_labels`).
+    labels : array of the logits' shape, boolean, integer or floating
+        The classes' masses, which mostly sum to 1, but do not have to.
+    class_axis : int
+        Along which the classes lie.
+    class_weights : array (C,), optional
+    label_smoothing : number from 0 to 1, differentiable if it is a 0-d array
+    ignore_index : int, optional
+        Labels of this number count nowhere, as if `where` left them out.
+    z_loss : number of at least 0
+        What keeps logsumexp(logits) near 0.
+    weights, where : number, and boolean array, that fit onto the losses
+        As for `sigmoid_cross_entropy`; the losses have the logits' shape without the
+        class axis.
+    axis : int or tuple of ints, optional
+        Axes of the losses that the reduction runs over; by default all.
+    reduction : {"none", "sum", "mean", "weighted_mean"}
+        The array of losses; sum(w*l); sum(w*l) / N; sum(w*l) / sum(w * v), where v is
+        the label's class weight, ``sum(class_weights * y)`` without smoothing.
+
+    Returns
+    -------
+    array of the same library, on the same device
+        Of the logits' dtype; 16-bit logits are computed in float32 and rounded once,
+        and what is reduced from them stays float32.  An empty mean is NaN.
+
+    Raises
+    ------
+    TypeError
+        A wrong kind or dtype; arrays of two libraries.
+    ValueError
+        A wrong shape, device, axis or reduction; a number that is out of range.
+
+    References
+    ----------
+    The derivation and the error bounds are in `xploss/formulas/softmax.py`; P.
+    Blanchard, D. J. Higham and N. J. Higham, "Accurately computing the log-sum-exp and
+    softmax functions", 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logits = np.array([[40.0, 0.0, -5.0], [0.0, 0.0, -np.inf]])
+    >>> print(softmax_cross_entropy(logits, np.array([0, 1]), reduction="none"))
+    [4.27697944e-18 6.93147181e-01]
+    >>> print(softmax_cross_entropy(np.zeros((2, 3)), np.array([0, 2])))
+    1.0986122886681098
+    """
+    call = _softmax_call(
+        logits,
+        labels,
+        class_axis=class_axis,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
+        z_loss=z_loss,
+        weights=weights,
+        where=where,
+        axis=axis,
+        reduction=reduction,
+    )
+    return cast(A, value(call))
+
+
+# ---- the functions that the losses rest on -------------------------------------------
+
+
+def _of_rows(formula: Formula, x: A, axis: int) -> A:
+    first = anchor("x", x)
+    axis = _class_axis(first, "axis", axis)
+    formula = formula._replace(class_axis=axis)
+    call = Call(first, formula, None, (), None, None, None, "none", None)
+    return cast(A, value(call))
+
+
+def softmax(x: A, *, axis: int = -1) -> A:
+    """exp(x) / sum(exp(x)) along an axis, to a few units in the last place.
+
+    Takes and returns an array of float16, bfloat16, float32 or float64, of any shape
+    and library; errors as for `softmax_cross_entropy`.
+
+    >>> import numpy as np
+    >>> print(softmax(np.array([40.0, 0.0, -np.inf])))
+    [1.00000000e+00 4.24835426e-18 0.00000000e+00]
+    """
+    return _of_rows(SOFTMAX, x, axis)
+
+
+def log_softmax(x: A, *, axis: int = -1) -> A:
+    """log(softmax(x)) along an axis, minus the loss of each class, exact near 0 too.
+
+    Takes and returns an array of float16, bfloat16, float32 or float64, of any shape
+    and library; errors as for `softmax_cross_entropy`.
+
+    >>> import numpy as np
+    >>> print(log_softmax(np.array([40.0, 0.0, -np.inf])))
+    [-4.24835426e-18 -4.00000000e+01            -inf]
+    """
+    return _of_rows(LOG_SOFTMAX, x, axis)
+
+
+def logsumexp(x: A, *, axis: int = -1) -> A:
+    """log(sum(exp(x))) along an axis, which the result does not have.
+
+    Takes and returns an array of float16, bfloat16, float32 or float64, of any shape
+    and library; errors as for `softmax_cross_entropy`.
+
+    >>> import numpy as np
+    >>> print(logsumexp(np.array([[0.0, 0.0], [1000.0, -np.inf]])))
+    [6.93147181e-01 1.00000000e+03]
+    """
+    return _of_rows(LOG_SUM_EXP, x, axis)

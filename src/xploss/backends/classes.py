@@ -1,0 +1,48 @@
+"""What a formula of rows of classes asks for: a namespace, and sums over a row."""
+
+from typing import Any, Protocol
+
+from .._arrays import Array
+
+
+class Sums(Protocol):
+    """What a backend has of it."""
+
+    xp: Any
+
+    def device(self, array: Array) -> Any: ...
+
+    def class_sum(self, values: Array, axis: int) -> Array: ...
+
+
+class Classes:
+    """A library's namespace, for rows along an axis, which a sum keeps as of size 1."""
+
+    def __init__(self, backend: Sums, axis: int) -> None:
+        xp = backend.xp
+        self.where, self.isinf, self.ones_like = xp.where, xp.isinf, xp.ones_like
+        self.exp, self.log, self.log1p = xp.exp, xp.log, xp.log1p
+        self.backend, self.axis = backend, axis
+
+    def classes(self, logits: Array) -> Any:
+        """C."""
+        return logits.shape[self.axis]
+
+    def class_sum(self, values: Array) -> Array:
+        return self.backend.class_sum(values, self.axis)
+
+    def class_index(self, logits: Array) -> Array:
+        """0 to C - 1 along the axis, in the logits' dtype."""
+        return self._index(logits, logits.dtype)
+
+    def is_top(self, logits: Array) -> Array:
+        """At the first of the largest alone, or of those that are NaN."""
+        largest = self.backend.xp.argmax(logits, axis=self.axis, keepdims=True)
+        return self._index(logits, largest.dtype) == largest
+
+    def _index(self, logits: Array, dtype: Any) -> Array:
+        xp, device = self.backend.xp, self.backend.device(logits)
+        index = xp.arange(self.classes(logits), dtype=dtype, device=device)
+        shape = [1] * logits.ndim
+        shape[self.axis] = -1
+        return xp.reshape(index, tuple(shape))

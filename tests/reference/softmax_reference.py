@@ -1,0 +1,129 @@
+"""Exact losses of many classes by mpmath, from the definition.
+
+Another route than the code's: logsumexp in full, from no pivot, with as many bits as a
+confident answer needs.  Imports nothing of the package.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mpmath import mp, mpf
+from reference import times
+
+Numbers = Sequence[float]
+
+
+class ExactRow(NamedTuple):
+    """Of a row: the loss; and one number a class of all others."""
+
+    value: mpf
+    gradient: list[mpf]
+    hessian: list[mpf]
+    term: list[mpf]  # the larger of the two terms whose difference a gradient is
+
+
+class Softmax(NamedTuple):
+    log_sum: mpf
+    probabilities: list[mpf]
+    complements: list[mpf]  # 1 - p
+    costs: list[mpf]  # -log(p)
+
+
+def bits(logits: Numbers) -> int:
+    """What logsumexp(x) - x_j needs, so that none of its digits is lost."""
+    finite = [x for x in logits if abs(x) < mp.inf]
+    spread = max(finite) - min(finite) if finite else 0.0
+    return 300 + int(1.5 * max(min(spread, 3000.0), *map(abs, finite or [0.0]), 0.0))
+
+
+def softmax(logits: Numbers) -> Softmax:
+    """At an infinite logit the limit: all of it is at one that is +inf."""
+    x = [mpf(number) for number in logits]
+    classes = range(len(x))
+    up = [k for k in classes if x[k] == mp.inf]
+    if any(map(mp.isnan, x)) or len(up) > 1 or _is_nowhere(x):
+        nans = [mp.nan] * len(x)
+        return Softmax(mp.nan, nans, nans, nans)
+    if up or len(x) == 1:
+        at = up[0] if up else 0
+        hot = [mpf(k == at) for k in classes]
+        costs = [mpf(0) if k == at else mp.inf for k in classes]
+        return Softmax(x[at], hot, [1 - p for p in hot], costs)
+    exponentials = [mp.exp(number) for number in x]
+    total = mp.fsum(exponentials)
+    others = [mp.fsum(e for k, e in enumerate(exponentials) if k != j) for j in classes]
+    return Softmax(
+        mp.log(total),
+        [e / total for e in exponentials],
+        [o / total for o in others],
+        [
+            mp.inf if e == 0 else mp.log(1 + o / e)
+            for e, o in zip(exponentials, others, strict=True)
+        ],
+    )
+
+
+def _is_nowhere(x: list[mpf]) -> bool:
+    return len(x) > 1 and all(number == -mp.inf for number in x)
+
+
+def masses(
+    label: int | Numbers, classes: int, class_weights: Numbers | None, smoothing: float
+) -> list[mpf]:
+    given = (
+        [mpf(k == label) for k in range(classes)]
+        if isinstance(label, int)
+        else [mpf(y) for y in label]
+    )
+    s = mpf(smoothing)
+    weights = [1.0] * classes if class_weights is None else class_weights
+    return [
+        mpf(w) * (y * (1 - s) + s / classes)
+        for w, y in zip(weights, given, strict=True)
+    ]
+
+
+def row_loss(
+    logits: Numbers,
+    label: int | Numbers,
+    class_weights: Numbers | None = None,
+    smoothing: float = 0.0,
+    z: float = 0.0,
+    weight: float = 1.0,
+) -> ExactRow:
+    """weight * (sum of y_j (logsumexp(x) - x_j) + z logsumexp(x)**2), by each x."""
+    with mp.workprec(bits(logits)):
+        f, w = softmax(logits), mpf(weight)
+        y = masses(label, len(logits), class_weights, smoothing)
+        t, z, top = mp.fsum(y), mpf(z), _top(logits)
+        rows = range(len(logits))
+        rests = [mp.fsum(m for k, m in enumerate(y) if k != j) for j in rows]
+        loss = mp.fsum(map(times, y, f.costs)) + _nan_of(f)
+        slopes = [t * p - m for p, m in zip(f.probabilities, y, strict=True)]
+        # 1 - p_k of the most probable class is what the code has.
+        terms = [
+            max(rests[j], t * f.complements[j]) if j == top
+            else max(t * f.probabilities[j], y[j])
+            for j in rows
+        ]  # fmt: skip
+        spreads = [p * q for p, q in zip(f.probabilities, f.complements, strict=True)]
+        curvatures = [t * v for v in spreads]
+        if z != 0:
+            loss += z * f.log_sum**2
+            push = [times(p, 2 * z * f.log_sum) for p in f.probabilities]
+            slopes = [a + b for a, b in zip(slopes, push, strict=True)]
+            terms = [max(a, abs(b)) for a, b in zip(terms, push, strict=True)]
+            curvatures = [
+                c + 2 * z * (p**2 + times(v, f.log_sum))
+                for c, p, v in zip(curvatures, f.probabilities, spreads, strict=True)
+            ]
+        scaled = [[w * a for a in part] for part in (slopes, curvatures, terms)]
+        return ExactRow(w * loss, *scaled)
+
+
+def _nan_of(f: Softmax) -> mpf:
+    return mp.nan if mp.isnan(f.log_sum) else mpf(0)
+
+
+def _top(logits: Numbers) -> int:
+    return max(range(len(logits)), key=lambda k: logits[k])
