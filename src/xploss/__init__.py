@@ -15,7 +15,7 @@ from ._binary import (
     sigmoid_focal_loss,
     softplus,
 )
-from ._derivatives import grad_and_hess, value_and_grad
+from ._derivatives import grad_and_hess, hessian_product, value_and_grad
 from ._labels import check_labels
 from ._softmax import log_softmax, logsumexp, softmax, softmax_cross_entropy
 
@@ -23,6 +23,7 @@ __all__ = [
     "binary_cross_entropy",
     "check_labels",
     "grad_and_hess",
+    "hessian_product",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",

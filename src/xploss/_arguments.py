@@ -14,6 +14,7 @@ import numpy as np
 from ._arrays import (
     BOOLEAN,
     FLOATS,
+    INTEGERS,
     REALS,
     Array,
     dtype_name,
@@ -70,6 +71,7 @@ def _by_own_word(name: str, argument: Any, wanted: str) -> Backend:
 WORDS = {
     FLOATS: "float16, bfloat16, float32 or float64",
     REALS: "boolean, integer, or float16 to float64",
+    INTEGERS: "integer",
     BOOLEAN: "boolean (pass a comparison, such as `weights > 0`)",
 }
 

@@ -5,7 +5,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from ._arguments import REDUCTIONS, Anchor, check_axis, check_reduction
-from ._arrays import AnyArray, Array, computing_dtype, count
+from ._arrays import (
+    FLOATS,
+    AnyArray,
+    Array,
+    computing_dtype,
+    count,
+    same_shape,
+)
 from .backends.job import Job
 from .backends.table import listed
 from .formulas.record import Formula
@@ -120,6 +127,17 @@ def gradient_and_hessian(call: Call) -> tuple[Any, Any]:
     return pair
 
 
+def hessian_times(call: Call, vector: Array) -> Any:
+    """The Hessian times a vector, which has the logits' shape."""
+    call.anchor.check_alike("vector", vector, FLOATS)
+    if not same_shape(tuple(vector.shape), call.anchor.shape):
+        raise ValueError(
+            f"`vector` must have the shape of `{call.anchor.name}`, "
+            f"{call.anchor.shape}; got shape {tuple(vector.shape)}"
+        )
+    return call.anchor.backend.enter(call.anchor.array, _hessian_times, call, vector)
+
+
 # ---- evaluation --------------------------------------------------------------------
 
 
@@ -153,6 +171,19 @@ def _evaluated(call: Call, quantity: str, outputs: int = 1) -> Any:
             scales=(None, share),
         )
     )
+
+
+def _hessian_times(call: Call, vector: Array) -> Array:
+    product: Any = call.formula.hessian_product
+    formula = Formula(
+        (*call.formula.traced, "vector"),
+        product,
+        class_axis=call.formula.class_axis,
+        per_class=True,
+    )
+    options = (*call.options, vector)
+    (result,) = _evaluated(call._replace(formula=formula, options=options), "value")
+    return result
 
 
 def _value(call: Call) -> Array:

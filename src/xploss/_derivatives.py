@@ -6,7 +6,14 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from ._arrays import kind
-from ._call import Call, MadeOf, at_once, gradient_and_hessian, value_and_gradient
+from ._call import (
+    Call,
+    MadeOf,
+    at_once,
+    gradient_and_hessian,
+    hessian_times,
+    value_and_gradient,
+)
 from .formulas.record import Formula
 
 P = ParamSpec("P")
@@ -20,15 +27,16 @@ class Derived:
         self,
         transform: Callable[..., Any],
         loss: Callable[..., Any],
-        pair: Callable[..., tuple[Any, Any]],
+        function: Callable[..., Any],
         returns: str,
         without: tuple[str, ...] = (),
+        beside: tuple[str, ...] = (),
     ) -> None:
         functools.update_wrapper(
             self, unwrapped(loss)[0], ("__module__", "__name__"), ()
         )
-        self._made_of, self._pair = (transform, loss), pair
-        self._returns, self._without = returns, without
+        self._made_of, self._function = (transform, loss), function
+        self._returns, self._without, self._beside = returns, without, beside
 
     # Made when they are asked for: a transform in a step is made anew each time.
 
@@ -37,15 +45,17 @@ class Derived:
         whole = inspect.signature(self._made_of[1])
         names = whole.parameters.keys() - set(self._without)
         kept = [v for k, v in whole.parameters.items() if k in names]
-        return whole.replace(parameters=kept)
+        either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        after = [inspect.Parameter(name, either) for name in self._beside]
+        return whole.replace(parameters=[*kept[:2], *after, *kept[2:]])
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
         loss = inspect.getdoc(unwrapped(self._made_of[1])[0])
         return f"{self._returns}\n\nThe arguments are those of:\n\n{loss}"
 
-    def __call__(self, *args: Any, **options: Any) -> tuple[Any, Any]:
-        return self._pair(*args, **options)
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self._function(*args, **options)
 
     def __repr__(self) -> str:
         transform, loss = self._made_of
@@ -89,6 +99,7 @@ def _made_of(
 _OF = {
     "value_and_slope": "a loss, such as `xploss.sigmoid_cross_entropy`",
     "slope_and_curvature": "a loss of logits, such as `xploss.sigmoid_cross_entropy`",
+    "hessian_product": "a loss of logits, such as `xploss.softmax_cross_entropy`",
 }
 
 
@@ -105,11 +116,11 @@ def _at_once(
     return pair
 
 
-def _refuse_reduction(options: dict[str, Any]) -> None:
+def _refuse_reduction(transform: str, options: dict[str, Any]) -> None:
     for option in ("reduction", "axis"):
         if option in options:
             raise TypeError(
-                f"`grad_and_hess` is per element and takes no `{option}`, got "
+                f"`{transform}` is per element and takes no `{option}`, got "
                 f"{options[option]!r}; a gradient scaled by 1/N would ruin Newton steps"
             )
 
@@ -123,13 +134,15 @@ def value_and_grad(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
         dL/dx = neg * sigmoid(x) - pos * sigmoid(-x)        logits, of one exponential
         dF/dx = alpha_t * (1 - p_t)**gamma * (dL/dx - gamma * r * L)            focal
         dL/dp = neg / (1 - p) - pos / p                     probabilities
+        dL/dx_j = t * p_j - y_j                             many classes
 
     with ``r = (pos - neg) * p * (1 - p) / (1 - p_t)``, the rate at which
     log(1 - p_t) falls with x; derived in `xploss/formulas`.
 
     Parameters
     ----------
-    loss : `sigmoid_cross_entropy`, `sigmoid_focal_loss`, `binary_cross_entropy`
+    loss : `sigmoid_cross_entropy`, `sigmoid_focal_loss`, `binary_cross_entropy`,
+        `softmax_cross_entropy`
         Or a `functools.partial` of one; a TypeError for anything else.
 
     Returns
@@ -169,11 +182,13 @@ def grad_and_hess(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
         dL/dx   = neg * sigmoid(x) - pos * sigmoid(-x)
         d2L/dx2 = (pos + neg) * sigmoid(x) * sigmoid(-x)
 
-    and of the focal loss as derived in `xploss/formulas/focal.py`.
+    and of the focal loss as derived in `xploss/formulas/focal.py`.  Of
+    `softmax_cross_entropy` the second is the *diagonal* of each row's Hessian, as
+    boosting has it, ``t * p * (1 - p)``; `hessian_product` has the whole.
 
     Parameters
     ----------
-    loss : `sigmoid_cross_entropy` or `sigmoid_focal_loss`
+    loss : `sigmoid_cross_entropy`, `sigmoid_focal_loss` or `softmax_cross_entropy`
         Or a `functools.partial` of one; a TypeError for anything else, and for the
         options `axis` and `reduction`.
 
@@ -191,15 +206,60 @@ def grad_and_hess(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
     [-5.00000000e-01 -4.24835426e-18] [2.50000000e-01 4.24835426e-18]
     """
     call, formula = _made_of(loss, "grad_and_hess", "slope_and_curvature")
-    _refuse_reduction(unwrapped(loss)[2])
+    _refuse_reduction("grad_and_hess", unwrapped(loss)[2])
 
     def pair(*args: Any, **options: Any) -> tuple[Any, Any]:
         if not options:
             made = _at_once(formula, "slope_and_curvature", args, "none")
             if made is not None:
                 return made
-        _refuse_reduction(options)
+        _refuse_reduction("grad_and_hess", options)
         return gradient_and_hessian(call(*args, reduction="none", **options))
 
     returns = "(gradient, Hessian) by the first argument, per element, in closed form."
     return Derived(grad_and_hess, loss, pair, returns, without=("reduction", "axis"))
+
+
+def hessian_product(loss: Callable[P, T]) -> Callable[..., T]:
+    """A function of (logits, labels, vector) that returns the Hessian times the vector.
+
+    Of the sum of weight times loss, by the logits, never scaled by 1/N, for conjugate
+    gradients and Newton's method.  A row of C classes has a Hessian of C x C, of which
+    no more than this is made::
+
+        (H v)_j = t * p_j * (v_j - sum(p * v))
+
+    taken from the largest logit, so that a `v` that is nearly constant keeps its
+    digits.  Of a binary loss it is ``hessian * v``.
+
+    Parameters
+    ----------
+    loss : `softmax_cross_entropy`, `sigmoid_cross_entropy` or `sigmoid_focal_loss`
+        Or a `functools.partial` of one with options; a TypeError for anything else,
+        and for the options `axis` and `reduction`.
+
+    Returns
+    -------
+    function
+        Its third argument is a floating array of the logits' shape; so is its result,
+        of the logits' dtype, and 0 for what `where` leaves out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xploss import softmax_cross_entropy
+    >>> product = hessian_product(softmax_cross_entropy)
+    >>> print(product(np.zeros((1, 2)), np.array([0]), np.array([[1.0, 0.0]])))
+    [[ 0.25 -0.25]]
+    """
+    call, _ = _made_of(loss, "hessian_product", "hessian_product")
+    _refuse_reduction("hessian_product", unwrapped(loss)[2])
+
+    def product(logits: Any, labels: Any, vector: Any, **options: Any) -> Any:
+        _refuse_reduction("hessian_product", options)
+        return hessian_times(call(logits, labels, reduction="none", **options), vector)
+
+    returns = "The Hessian by the first argument times `vector`, in closed form."
+    return Derived(
+        hessian_product, loss, product, returns, ("reduction", "axis"), ("vector",)
+    )

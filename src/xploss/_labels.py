@@ -1,15 +1,29 @@
 """A check of the labels' range, which the losses leave out since it must look."""
 
+import operator
 from typing import Any
 
 import numpy as np
 
 from ._arguments import anchor
-from ._arrays import FLOATS, REALS, AnyArray, computing_dtype, dtype_name
+from ._arrays import (
+    FLOATS,
+    INTEGERS,
+    REALS,
+    AnyArray,
+    computing_dtype,
+    dtype_name,
+    kind,
+)
 
 
-def check_labels(labels: AnyArray, *, where: AnyArray | bool | None = None) -> None:
-    """Raise a ValueError if a label is outside [0, 1] or NaN.
+def check_labels(
+    labels: AnyArray,
+    *,
+    classes: int | None = None,
+    where: AnyArray | bool | None = None,
+) -> None:
+    """Raise a ValueError if a label is outside [0, 1] or NaN, or is no class's number.
 
     It looks at the values, so it waits for the device and computes what is lazy: call
     it once on a data set, not in a training step.
@@ -17,8 +31,10 @@ def check_labels(labels: AnyArray, *, where: AnyArray | bool | None = None) -> N
     Parameters
     ----------
     labels : array, boolean, integer or floating, any shape
+    classes : int, optional
+        Of how many classes integer labels are the numbers, 0 to classes - 1.
     where : boolean array of the labels' rank, sizes 1 or theirs, optional
-        What is left out is not checked.
+        What is left out is not checked, such as ``labels != ignore_index``.
 
     Raises
     ------
@@ -31,35 +47,49 @@ def check_labels(labels: AnyArray, *, where: AnyArray | bool | None = None) -> N
     --------
     >>> import numpy as np
     >>> check_labels(np.array([0.0, 0.3, 1.0]))
+    >>> check_labels(np.array([0, 2, 1]), classes=3)
     >>> check_labels(np.array([[0, 1], [2, 1]]))
     Traceback (most recent call last):
         ...
     ValueError: `labels` must be in [0, 1]; got 1 outside, the first 2 at index (1, 0)
     """
-    first = anchor("labels", labels, REALS)
+    most, dtypes = 1, REALS
+    if classes is not None:
+        most, dtypes = _last_class(classes), INTEGERS
+    first = anchor("labels", labels, dtypes)
     xp, mask = first.xp, first.mask(where)
     if dtype_name(labels) == "bool":
         return
-    wrong = first.backend.elementwise(_outside, (labels, mask), xp.bool)
+    wrong = first.backend.elementwise(_outside, (labels, mask, float(most)), xp.bool)
     count = int(xp.count_nonzero(wrong))
     if count and any(size != size for size in first.shape):
         # Of a size that is not known there is no index.
         labels, where = first.backend.in_memory(labels, where)
-        check_labels(labels, where=where)
+        check_labels(labels, classes=classes, where=where)
     elif count:
         flat = xp.reshape(xp.astype(wrong, xp.int8), (-1,))
         index = np.unravel_index(int(xp.argmax(flat)), first.shape)
         at = tuple(map(int, index))
         raise ValueError(
-            f"`labels` must be in [0, 1]; got {count} outside, the first "
+            f"`labels` must be in [0, {most}]; got {count} outside, the first "
             f"{_number(first.array[at])} at index {at}"
         )
 
 
-def _outside(xp: Any, labels: Any, mask: Any) -> Any:
+def _last_class(classes: Any) -> int:
+    if isinstance(classes, bool) or not hasattr(classes, "__index__"):
+        raise TypeError(
+            f"`classes` must be an int; got {kind(classes)}, {classes!r:.40}"
+        )
+    if classes < 1:
+        raise ValueError(f"`classes` must be at least 1; got {classes!r}")
+    return operator.index(classes) - 1
+
+
+def _outside(xp: Any, labels: Any, mask: Any, most: float) -> Any:
     # PyTorch cannot compare unsigned integers of more than 8 bits.
     numbers = xp.astype(labels, computing_dtype(xp, labels), copy=False)
-    wrong = ~((numbers >= 0) & (numbers <= 1))
+    wrong = ~((numbers >= 0) & (numbers <= most))
     return wrong if mask is None else wrong & mask
 
 

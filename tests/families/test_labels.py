@@ -101,3 +101,28 @@ def test_wrong_kinds():
         xploss.check_labels(np.array([1j]))
     with pytest.raises(ValueError, match="`where` must be a boolean or fit"):
         xploss.check_labels(np.zeros((2, 2)), where=np.ones(2, bool))
+
+
+def test_numbers_of_classes(backend):
+    for dtype in INTEGERS:
+        labels = backend.array(np.array([[0, 4], [6, 2]]), dtype)
+        assert xploss.check_labels(labels, classes=7) is None
+        few = backend.array(np.array([[1, 1], [0, 1]]), "bool")
+        assert xploss.check_labels(labels, classes=6, where=few) is None
+        with pytest.raises(ValueError, match=r"in \[0, 5\]; got 1 .*6 at index \(1, 0"):
+            xploss.check_labels(labels, classes=6)
+    with pytest.raises(ValueError, match="the first -1 at"):
+        xploss.check_labels(backend.array(np.array([0, -1]), "int8"), classes=3)
+
+
+@pytest.mark.parametrize("classes", [2.0, True, "3", (3,)])
+def test_classes_of_another_kind(classes):
+    with pytest.raises(TypeError, match="`classes` must be an int"):
+        xploss.check_labels(np.array([0, 1]), classes=classes)
+
+
+def test_numbers_of_classes_are_integers():
+    with pytest.raises(TypeError, match="`labels` must be integer; got float64"):
+        xploss.check_labels(np.array([0.0, 1.0]), classes=3)
+    with pytest.raises(ValueError, match="`classes` must be at least 1; got 0"):
+        xploss.check_labels(np.array([0]), classes=0)

@@ -313,6 +313,81 @@ def test_functions(backend, dtype):
                 assert ulps(float(logs[k, j]), -cost, dtype) <= bound
 
 
+# ---- the Hessian times a vector ------------------------------------------------------
+
+
+def exact_product(x, label, v, z):
+    """From the definition; and the sum of the absolute terms, by which it is judged."""
+    with mp.workprec(900):
+        f, z = softmax(x), mpf(z)
+        p, v = f.probabilities, [mpf(number) for number in v]
+        products, terms = [], []
+        for j in range(len(x)):
+            # Only differences of v matter, and small ones must not be lost.
+            apart = [p[i] * (v[j] - v[i]) for i in range(len(x))]
+            mean = mp.fsum(p[i] * v[i] for i in range(len(x)))
+            part = (1 + 2 * z * f.log_sum) * p[j] * mp.fsum(apart)
+            products.append(part + 2 * z * p[j] * mean)
+            size = 1 + abs(2 * z * f.log_sum)
+            beside = abs(2 * z * p[j] * mean)
+            terms.append(size * p[j] * mp.fsum(map(abs, apart)) + beside)
+    return products, terms
+
+
+@pytest.mark.parametrize("z", [0.0, 0.125], ids=["plain", "z"])
+def test_hessian_product(backend, dtype, z):
+    x, y = rows(3, dtype, 30, False)
+    draw = np.random.default_rng(5)
+    v = rounded(draw.normal(size=x.shape), dtype)
+    v[::3] = 1.0  # of which nothing is left
+    v[1::3, 0] = 1.0
+    product = xploss.hessian_product(partial(ENTROPY, z_loss=z))
+    arguments = backend.array(x, dtype), backend.array(y, "int32")
+    result = backend.numpy(backend.call(product, *arguments, backend.array(v, dtype)))
+    assert result.shape == x.shape
+    narrow = dtype in ("float16", "bfloat16")
+    for k in range(len(x)):
+        exacts, terms = exact_product(x[k].tolist(), y[k], v[k].tolist(), z)
+        for j in range(3):
+            away = ulps(
+                float(result[k, j]), exacts[j], dtype, terms[j], 3 * backend.flushes
+            )
+            assert away <= (1.0 if narrow else 12.0)
+
+
+@pytest.mark.parametrize(
+    "loss", [xploss.sigmoid_cross_entropy, xploss.sigmoid_focal_loss]
+)
+def test_hessian_product_of_two_classes(backend, dtype, loss):
+    """Of a loss of its own logit alone; weighed and masked as the Hessian."""
+    x, y = backend.array(X, dtype), backend.array((X > 1) * 1.0, dtype)
+    v = backend.array(np.full(X.shape, 2.0), dtype)
+    options = {"weights": backend.array(WEIGHTS[:, None], dtype)}
+    options["where"] = backend.array(WHERE[:, None], "bool")
+    loss = partial(loss, label_smoothing=0.125, **options)
+    _, hessian = backend.call(xploss.grad_and_hess(loss), x, y)
+    product = backend.call(xploss.hessian_product(loss), x, y, v)
+    np.testing.assert_allclose(
+        backend.numpy(product), 2 * backend.numpy(hessian), rtol=1e-6
+    )
+
+
+def test_a_vector_of_another_kind_is_refused():
+    product = xploss.hessian_product(ENTROPY)
+    for vector, error in (
+        (np.zeros(3), ValueError),
+        (np.zeros((4, 3), int), TypeError),
+        (1.0, TypeError),
+    ):
+        with pytest.raises(error, match="`vector`"):
+            product(ZEROS, NUMBERS, vector)
+    for option in ("axis", "reduction"):
+        with pytest.raises(TypeError, match="`hessian_product` is per element"):
+            product(ZEROS, NUMBERS, ZEROS, **{option: "sum"})
+    with pytest.raises(TypeError, match="`hessian_product` takes a loss of logits"):
+        xploss.hessian_product(xploss.binary_cross_entropy)
+
+
 # ---- refusals ------------------------------------------------------------------------
 
 ZEROS = np.zeros((4, 3))

@@ -177,6 +177,19 @@ def slope_and_curvature(
     return f.balanced(f.power * slope), f.balanced(f.power * curvature)
 
 
+def hessian_product(
+    xp: Any,
+    logits: Array,
+    labels: Array,
+    gamma: Any,
+    alpha: Any,
+    smoothing: Scalar,
+    vector: Array,
+) -> Array:
+    """F'' v: an element's loss is of its own logit alone."""
+    return slope_and_curvature(xp, logits, labels, gamma, alpha, smoothing)[1] * vector
+
+
 # ---- by the other arguments --------------------------------------------------------
 
 
@@ -274,4 +287,5 @@ FOCAL = Formula(
     static=("differentiable",),
     together=(("smoothing",), ("alpha",)),
     neutral={"smoothing": 0.0},
+    hessian_product=hessian_product,
 )

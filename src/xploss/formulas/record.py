@@ -38,6 +38,8 @@ class Formula(NamedTuple):
     together: tuple[tuple[str, ...], ...] = ()
     neutral: dict[str, float] = {}  # noqa: RUF012
 
+    # The Hessian times a vector, which is the last argument.
+    hessian_product: Function | None = None
     # Of a formula of rows of classes, which asks for sums over a row as well
     # (`backends/classes.py`): the axis along which a row lies, where it is called; and
     # whether the value is one a class.  A value that is one a row, options and labels

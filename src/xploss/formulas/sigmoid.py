@@ -161,6 +161,25 @@ def slope_and_curvature(
     return folded_slope(f), folded_curvature(f)
 
 
+def curvature(
+    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: Scalar
+) -> Array:
+    """L'', by the logit."""
+    return folded_curvature(fold(xp, logits, labels, pos_weight, smoothing))
+
+
+def hessian_product(
+    xp: Any,
+    logits: Array,
+    labels: Array,
+    pos_weight: Any,
+    smoothing: Scalar,
+    vector: Array,
+) -> Array:
+    """L'' v: an element's loss is of its own logit alone."""
+    return curvature(xp, logits, labels, pos_weight, smoothing) * vector
+
+
 # ---- by the other arguments --------------------------------------------------------
 
 
@@ -212,17 +231,11 @@ CROSS_ENTROPY = Formula(
     static=("differentiable",),
     together=(("pos_weight", "smoothing"),),
     neutral={"pos_weight": 1.0, "smoothing": 0.0},
+    hessian_product=hessian_product,
 )
 
 
 # ---- what else is made of it ---------------------------------------------------------
-
-
-def curvature(
-    xp: Any, logits: Array, labels: Array, pos_weight: Any, smoothing: Scalar
-) -> Array:
-    """L'', by the logit."""
-    return folded_curvature(fold(xp, logits, labels, pos_weight, smoothing))
 
 
 # Of label 0 it is the sigmoid.

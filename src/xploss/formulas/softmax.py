@@ -126,6 +126,24 @@ def curvature_of(xp: Any, f: Row, masses: Array, z: Scalar) -> Array:
     return result + 2.0 * z * (p * p + times(xp, variance, log_sum_exp_of(xp, f)))
 
 
+def product_of(xp: Any, f: Row, masses: Array, z: Scalar, vector: Array) -> Array:
+    """t (diag(p) - p p') v.
+
+    v moves all logits of a row alike where it is constant, which changes nothing: with
+    u = v - v_k and s = sum of p_j u_j it is t p_j (u_j - s), at k -t p_k s, and no
+    digit of p v_k, which is large, is left.
+    """
+    p, total = probabilities(xp, f), xp.class_sum(masses)
+    of_top = xp.class_sum(xp.where(f.top, vector, 0.0))
+    apart = xp.where(f.top, 0.0, vector - of_top)
+    mean = xp.class_sum(p * apart)
+    covariance = p * (apart - mean)
+    if z is None:
+        return total * covariance
+    push = times(xp, covariance, log_sum_exp_of(xp, f))
+    return total * covariance + 2.0 * z * (p * (of_top + mean) + push)
+
+
 # ---- the record --------------------------------------------------------------------
 
 
@@ -185,6 +203,21 @@ def slope_and_curvature(
     masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
     f = row(xp, logits)
     return slope_of(xp, f, masses, z), curvature_of(xp, f, masses, z)
+
+
+def hessian_product(
+    xp: Any,
+    logits: Array,
+    labels: Array | None,
+    numbers: Array | None,
+    class_weights: Array | None,
+    smoothing: Scalar,
+    z: Scalar,
+    vector: Array,
+) -> Array:
+    """The whole Hessian, of a row, times a vector."""
+    masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
+    return product_of(xp, row(xp, logits), masses, z, vector)
 
 
 # ---- by the other arguments --------------------------------------------------------
@@ -263,6 +296,7 @@ SOFTMAX_CROSS_ENTROPY = Formula(
         "smoothing": smoothing_slope,
         "z": z_slope,
     },
+    hessian_product=hessian_product,
 )
 
 
