@@ -209,7 +209,7 @@ def _is_in_a_row(tensor: Any) -> bool:
 
 def _view(argument: Any) -> Any:
     """NumPy's of a tensor."""
-    if not isinstance(argument, torch.Tensor):
+    if argument is None or not isinstance(argument, torch.Tensor):
         return argument
     tensor = argument.detach() if argument.requires_grad else argument
     if tensor.dtype is torch.bfloat16:
@@ -250,12 +250,17 @@ def _flat(
 
 def _by_views(job: Job) -> tuple[Any, ...]:
     """The outputs of tensors in memory; what is made for them is NumPy's memory."""
-    traced = tuple([_view(a) for a in job.traced()])
-    views = job.with_traced(traced)._replace(dtypes=tuple(map(NUMPYS.get, job.dtypes)))
-    if NUMPY.compiled is not None and views.arguments[0].ndim and traced[0].size:
+    arguments = tuple([_view(a) for a in job.arguments])
+    if NUMPY.compiled is not None and arguments[0].ndim and arguments[0].size:
+        # Written out: two `_replace` take as long as the checks of a small call.
+        views = Job(
+            job.formula, arguments, tuple([NUMPYS[d] for d in job.dtypes]), job.quantity,
+            _view(job.weights), _view(job.where), job.summed, job.axis, job.n,
+            job.keepdims, job.scales,
+        )  # fmt: skip
         made = NUMPY.compiled.evaluate(views, torch.get_num_threads())
         if made is not None:
-            return tuple(map(_tensor, made))
+            return tuple([_tensor(a) for a in made])
     return _by_wide_views(job)
 
 
