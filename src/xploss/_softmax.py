@@ -60,7 +60,7 @@ def _without(shape: tuple[Any, ...], axis: int) -> tuple[Any, ...]:
     return shape[:axis] + shape[axis + 1 :]
 
 
-def _labels(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
+def labels_of(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
     """(masses, numbers of classes), one of which is None; a number has a class axis."""
     shape, rows = first.shape, _without(first.shape, axis)
     if is_number(labels):
@@ -94,7 +94,7 @@ def _one_number(first: Anchor, label: Any, classes: Any) -> Array:
     return first.backend.as_array(first.array, float(label))
 
 
-def _class_weights(first: Anchor, class_weights: Any, axis: int) -> Any:
+def class_weights_of(first: Anchor, class_weights: Any, axis: int) -> Any:
     if class_weights is None:
         return None
     classes = first.shape[axis]
@@ -115,7 +115,7 @@ def _class_weights(first: Anchor, class_weights: Any, axis: int) -> Any:
     return first.xp.reshape(class_weights, tuple(shape))
 
 
-def _where(
+def counted(
     first: Anchor, where: Any, numbers: Any, ignore_index: Any, axis: int
 ) -> Any:
     """What counts: of the mask, and of labels that are not to be ignored."""
@@ -174,28 +174,28 @@ def _softmax_call(
 ) -> Call:
     first = anchor("logits", logits)
     class_axis = _class_axis(first, "class_axis", class_axis)
-    masses, numbers = _labels(first, labels, class_axis)
-    class_weights = _class_weights(first, class_weights, class_axis)
+    masses, numbers = labels_of(first, labels, class_axis)
+    class_weights = class_weights_of(first, class_weights, class_axis)
     options = (
         numbers,
         class_weights,
         fraction(first, "label_smoothing", label_smoothing),
         _z(first, z_loss),
     )
-    return _row_call(
+    return row_call(
         first,
         SOFTMAX_CROSS_ENTROPY._replace(class_axis=class_axis),
         masses,
         options,
         class_axis,
         weights,
-        _where(first, where, numbers, ignore_index, class_axis),
+        counted(first, where, numbers, ignore_index, class_axis),
         axis,
         reduction,
     )
 
 
-def _row_call(
+def row_call(
     first: Anchor,
     formula: Formula,
     masses: Any,
@@ -212,8 +212,8 @@ def _row_call(
     weights = _along_rows(first, rows.weights(weights), class_axis)
     numbers, class_weights, *_ = options
     weighed = weights is not None or class_weights is not None
-    counted = reduction == "weighted_mean" and weighed
-    counted = counted or reduction in ("none", "sum") or where is not None
+    added = reduction == "weighted_mean" and weighed
+    added = added or reduction in ("none", "sum") or where is not None
     row_weight = None
     if class_weights is not None:
         arguments = (first.array, masses, numbers, class_weights)
@@ -227,7 +227,7 @@ def _row_call(
         where=where,
         axis=axes and (*(k + (k >= class_axis) for k in axes), class_axis),
         reduction=reduction,
-        n=None if counted else count(rows.shape, axes),
+        n=None if added else count(rows.shape, axes),
         row_weight=row_weight,
     )
 

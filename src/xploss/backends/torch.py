@@ -251,12 +251,12 @@ def _flat(
 def _by_views(job: Job) -> tuple[Any, ...]:
     """The outputs of tensors in memory; what is made for them is NumPy's memory."""
     arguments = tuple([_view(a) for a in job.arguments])
+    dtypes = tuple([NUMPYS[d] for d in job.dtypes])
     if NUMPY.compiled is not None and arguments[0].ndim and arguments[0].size:
         # Written out: two `_replace` take as long as the checks of a small call.
         views = Job(
-            job.formula, arguments, tuple([NUMPYS[d] for d in job.dtypes]), job.quantity,
-            _view(job.weights), _view(job.where), job.summed, job.axis, job.n,
-            job.keepdims, job.scales,
+            job.formula, arguments, dtypes, job.quantity, _view(job.weights),
+            _view(job.where), job.summed, job.axis, job.n, job.keepdims, job.scales,
         )  # fmt: skip
         made = NUMPY.compiled.evaluate(views, torch.get_num_threads())
         if made is not None:

@@ -1,4 +1,4 @@
-"""PyTorch's and torchvision's binary losses by their own names, on any array.
+"""PyTorch's and torchvision's losses by their own names, on any array.
 
 The signatures are of PyTorch 2.13 (`torch.nn.functional`, `torch.nn`) and torchvision
 0.29 (`torchvision.ops`).  Against theirs, labels of any dtype work, `weight` and
@@ -6,11 +6,12 @@ The signatures are of PyTorch 2.13 (`torch.nn.functional`, `torch.nn`) and torch
 from 16 bits stays float32.  Under `torch.autocast` 16-bit tensors give float32
 throughout, as theirs do.
 
-PyTorch itself is not loaded here; `BCEWithLogitsLoss` loads it when asked for.
+PyTorch itself is not loaded here; its modules load it when they are asked for.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from ._classes import cross_entropy, nll_loss
 from ._functions import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -19,8 +20,12 @@ from ._functions import (
 
 __all__ = [
     "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "NLLLoss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "nll_loss",
     "sigmoid_focal_loss",
 ]
 
@@ -29,19 +34,23 @@ def __dir__() -> list[str]:
     return __all__
 
 
+MODULES = ("BCEWithLogitsLoss", "CrossEntropyLoss", "NLLLoss")
+
 if TYPE_CHECKING:  # to which a module with `__getattr__` has every name
     from ._module import BCEWithLogitsLoss as BCEWithLogitsLoss
+    from ._module import CrossEntropyLoss as CrossEntropyLoss
+    from ._module import NLLLoss as NLLLoss
 else:
 
     def __getattr__(name: str) -> Any:
-        """PyTorch is loaded for its module alone, `BCEWithLogitsLoss`."""
-        if name != "BCEWithLogitsLoss":
+        """PyTorch is loaded for its modules alone."""
+        if name not in MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         try:
-            from ._module import BCEWithLogitsLoss
+            from . import _module
         except ModuleNotFoundError as error:
             raise ImportError(
-                "`BCEWithLogitsLoss` is a torch.nn.Module and needs PyTorch: "
+                f"`{name}` is a torch.nn.Module and needs PyTorch: "
                 "pip install 'xploss[torch]'"
             ) from error
-        return BCEWithLogitsLoss
+        return getattr(_module, name)

@@ -12,7 +12,7 @@ from ...formulas.record import Formula
 from .._shared import with_leading_axes
 
 
-def _reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> Any:
+def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str) -> Any:
     """The reduction that PyTorch takes from its three arguments, one of them old."""
     if size_average is not None or reduce is not None:
         summed = "sum" if size_average is False else "mean"
@@ -36,6 +36,10 @@ def _checked(input: Any, target: Any) -> Any:
             f"Target size ({tuple(target.shape)}) must be the same as input size "
             f"({tuple(input.shape)})"
         )
+    return in_float32_under_autocast(input)
+
+
+def in_float32_under_autocast(input: Any) -> Any:
     return input.float() if is_narrow(input) and _is_autocast(input) else input
 
 
@@ -123,7 +127,7 @@ def binary_cross_entropy(
     >>> print(binary_cross_entropy(input, target, reduction="none"))
     [100.           0.69314718   0.        ]
     """
-    reduction = _reduction(size_average, reduce, reduction)
+    reduction = reduction_of(size_average, reduce, reduction)
     input = _checked(input, target)
     weights = _spread("weight", weight, input)
     first = anchor("input", input)
@@ -165,7 +169,7 @@ def binary_cross_entropy_with_logits(
     ... )
     [[4.24835426e-18 2.07944154e+00]]
     """
-    how = _reduction(size_average, reduce, reduction)
+    how = reduction_of(size_average, reduce, reduction)
     input = _checked(input, target)
     return _binary.sigmoid_cross_entropy(
         input,
@@ -221,5 +225,5 @@ def sigmoid_focal_loss(
         targets,
         gamma=gamma,
         alpha=None if is_number(alpha) and alpha == -1 else alpha,
-        reduction=_reduction(None, None, reduction),
+        reduction=reduction_of(None, None, reduction),
     )

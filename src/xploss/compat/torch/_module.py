@@ -1,9 +1,14 @@
-"""PyTorch's loss module; the only spelling that needs the library it is spelt after."""
+"""PyTorch's loss modules; the only spelling that needs the library it is spelt after.
+
+Each is PyTorch's own with another `forward`: the same arguments, buffers and
+`state_dict`.
+"""
 
 from typing import Any
 
 import torch
 
+from ._classes import cross_entropy, nll_loss
 from ._functions import binary_cross_entropy_with_logits
 
 
@@ -39,5 +44,73 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):  # type: ignore[misc]
             target,
             self.weight,
             pos_weight=self.pos_weight,
+            reduction=self.reduction,
+        )
+
+
+class CrossEntropyLoss(torch.nn.CrossEntropyLoss):  # type: ignore[misc]
+    """`torch.nn.CrossEntropyLoss`, exact however sure the answer is.
+
+    Shapes, dtypes and errors are those of `xploss.compat.torch.cross_entropy`.
+
+    Parameters
+    ----------
+    weight : torch.Tensor (C,), optional
+    ignore_index : int
+    reduction : {"mean", "sum", "none"}
+    label_smoothing : number from 0 to 1
+    size_average, reduce : bool, optional
+        The old spelling of `reduction`; with PyTorch's warning.
+
+    Called as ``loss(input, target)``: a tensor.
+
+    Examples
+    --------
+    >>> import torch
+    >>> loss = CrossEntropyLoss(label_smoothing=0.1)
+    >>> loss(torch.zeros(2, 4), torch.tensor([0, 3]))
+    tensor(1.3863)
+    """
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+class NLLLoss(torch.nn.NLLLoss):  # type: ignore[misc]
+    """`torch.nn.NLLLoss`: of logarithms of probabilities.
+
+    Shapes, dtypes and errors are those of `xploss.compat.torch.nll_loss`.
+
+    Parameters
+    ----------
+    weight : torch.Tensor (C,), optional
+    ignore_index : int
+    reduction : {"mean", "sum", "none"}
+    size_average, reduce : bool, optional
+        The old spelling of `reduction`; with PyTorch's warning.
+
+    Called as ``loss(input, target)``: a tensor.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from xploss import log_softmax
+    >>> NLLLoss()(log_softmax(torch.zeros(2, 4)), torch.tensor([0, 3]))
+    tensor(1.3863)
+    """
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return nll_loss(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
             reduction=self.reduction,
         )
