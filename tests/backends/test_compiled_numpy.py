@@ -335,12 +335,12 @@ def test_a_wrong_number_of_arrays_is_refused():
     for arguments in ((x,), (x,) * 3):
         with pytest.raises(ValueError, match="so many arrays"):
             _compiled.evaluate(
-                0, 3, arguments, None, None, (None,), (x.copy(),), None, 1.0, 1
+                0, 3, arguments, None, None, (None,), (x.copy(),), None, 1.0, 1, 0
             )
     with pytest.raises(ValueError, match="no kernel"):
-        _compiled.evaluate(0, 10**6, (x, x), None, None, (None,), (x,), None, 1.0, 1)
+        _compiled.evaluate(0, 10**6, (x, x), None, None, (None,), (x,), None, 1.0, 1, 0)
     with pytest.raises(ValueError, match="no such instruction set"):
-        _compiled.evaluate(99, 0, (x,), None, None, (None,), (x,), None, 1.0, 1)
+        _compiled.evaluate(99, 0, (x,), None, None, (None,), (x,), None, 1.0, 1, 0)
 
 
 # ---- processes and threads -----------------------------------------------------------

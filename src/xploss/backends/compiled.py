@@ -42,7 +42,11 @@ for _number, _kernel in enumerate(kernels() if INSTRUCTION_SETS else ()):
 
 
 class Compiled:
-    """The evaluation of jobs by one instruction set."""
+    """The evaluation of jobs by one instruction set.
+
+    `threads` are made for the call, or are those of `team`, the address of
+    `GOMP_parallel` in the OpenMP of the arrays' library.
+    """
 
     def __init__(self, instruction_set: str) -> None:
         self.set = INSTRUCTION_SETS.index(instruction_set)
@@ -54,6 +58,7 @@ class Compiled:
         labels: Any,
         reduction: str,
         threads: int = 1,
+        team: int = 0,
     ) -> Any:
         """Of a call without options, of arrays alike: the sum, divided as the reduction
         says, or None; and a list of the results per element."""
@@ -64,7 +69,7 @@ class Compiled:
         total = _compiled.evaluate(
             self.set, number, (first, labels), None, None,
             (None, 1.0 / n if divided else None), (*made,),
-            True if summed else None, n if divided else 1.0, threads,
+            True if summed else None, n if divided else 1.0, threads, team,
         )  # fmt: skip
         return total, made
 
@@ -79,6 +84,7 @@ class Compiled:
         divisor: float = 1.0,
         scale: float = 1.0,
         threads: int = 1,
+        team: int = 0,
     ) -> None:
         """Of a call without options, of arrays of one dtype in a row, by addresses.
 
@@ -88,10 +94,12 @@ class Compiled:
         number, _ = WITHOUT_OPTIONS[function]
         _compiled.evaluate_flat(
             self.set, number, dtype, size, arguments, outputs, total, divisor, scale,
-            threads,
+            threads, team,
         )  # fmt: skip
 
-    def evaluate(self, job: Job, threads: int = 1) -> tuple[Any, ...] | None:
+    def evaluate(
+        self, job: Job, threads: int = 1, team: int = 0
+    ) -> tuple[Any, ...] | None:
         """The outputs, or None of what is not taken."""
         there = tuple([a is not None for a in job.arguments])
         plan = PLANS.get((job.function(), there))
@@ -107,7 +115,7 @@ class Compiled:
         divisor = 1.0 if job.n is None else job.n
         result = _compiled.evaluate(
             self.set, number, arguments, job.weights, job.where, job.scales, made,
-            total, divisor, threads,
+            total, divisor, threads, team,
         )  # fmt: skip
         if result is NotImplemented:
             return None

@@ -244,6 +244,7 @@ def _flat(
         function, NUMBERS[first.dtype], first.numel(),
         (first.data_ptr(), labels.data_ptr()), tuple([a.data_ptr() for a in made]),
         total.data_ptr() if summed else None, divisor, scale, torch.get_num_threads(),
+        torch_private.team(),
     )  # fmt: skip
     return [total, *made] if summed else made
 
@@ -258,7 +259,9 @@ def _by_views(job: Job) -> tuple[Any, ...]:
             job.formula, arguments, dtypes, job.quantity, _view(job.weights),
             _view(job.where), job.summed, job.axis, job.n, job.keepdims, job.scales,
         )  # fmt: skip
-        made = NUMPY.compiled.evaluate(views, torch.get_num_threads())
+        made = NUMPY.compiled.evaluate(
+            views, torch.get_num_threads(), torch_private.team()
+        )
         if made is not None:
             return tuple([_tensor(a) for a in made])
     return _by_wide_views(job)

@@ -1,6 +1,9 @@
 """The private names of PyTorch that are needed; tests tell when one of them goes."""
 
+import ctypes
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,3 +69,39 @@ def is_batched(tensor: torch.Tensor) -> bool:
 def is_zero(tensor: torch.Tensor) -> bool:
     """A tensor of zeros that has no memory, as forward mode makes them."""
     return bool(tensor._is_zerotensor())
+
+
+# ---- its threads ---------------------------------------------------------------------
+
+
+def _openmp() -> int:
+    """The address of GOMP_parallel in the OpenMP that PyTorch is linked with, or 0.
+
+    Once it has run anything, an idle thread of it waits for more and leaves no processor
+    to a thread of ours for a while: two of ours took as long as one.
+    https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
+    """
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        parallel = ctypes.CDLL(str(library)).GOMP_parallel
+    except (OSError, AttributeError):  # macOS, Windows
+        return 0
+    return ctypes.cast(parallel, ctypes.c_void_p).value or 0
+
+
+_TEAM = [_openmp()]
+
+
+def _leave_team() -> None:
+    _TEAM[0] = 0
+
+
+# GCC's OpenMP waits in a forked process for threads that it had before:
+# https://gcc.gnu.org/bugzilla/show_bug.cgi?id=58378
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_team)
+
+
+def team() -> int:
+    """What runs a function on PyTorch's own threads: an address, or 0 for none."""
+    return _TEAM[0]

@@ -25,6 +25,7 @@
 #define TASK (32 * BLOCK)     /* elements of one where nothing is summed along axes */
 #define SUMS 2048             /* of one, at most, where something is */
 #define WORTH_A_THREAD 65536  /* elements; it starts in the time of so many */
+#define WORTH_A_THREAD_OF_A_TEAM 16384 /* it waits already */
 #define ASKED_EVERY 64        /* tasks */
 
 /* ---- sums of two parts ------------------------------------------------------------ */
@@ -434,8 +435,26 @@ static void *thread(void *work) {
 
 #define MOST_THREADS 64
 
+typedef struct {
+    Work *work;
+    pthread_t caller;
+    int (*interrupted)(void *);
+    void *context;
+} Shared;
+
+static void in_team(void *data) {
+    Shared *shared = data;
+    int calls = pthread_equal(pthread_self(), shared->caller);
+    take_tasks(shared->work, calls ? shared->interrupted : NULL, shared->context);
+}
+
 static void take_tasks_by(int threads, Work *work, int (*interrupted)(void *),
                           void *context) {
+    if (work->job->team) {
+        Shared shared = {work, pthread_self(), interrupted, context};
+        work->job->team(in_team, &shared, (unsigned)threads, 0);
+        return;
+    }
     pthread_t others[MOST_THREADS];
     int started = 0;
     sigset_t all, before;
@@ -495,7 +514,8 @@ static void order_axes(Job *job) {
 }
 
 static void carry_out(Work *work, int (*interrupted)(void *), void *context) {
-    Size worth = work->elements / WORTH_A_THREAD;
+    Size each = work->job->team ? WORTH_A_THREAD_OF_A_TEAM : WORTH_A_THREAD;
+    Size worth = work->elements / each;
     Size threads = work->job->threads < worth ? work->job->threads : worth;
     threads = threads < work->tasks ? threads : work->tasks;
     if (threads > 1) take_tasks_by((int)threads, work, interrupted, context);

@@ -18,6 +18,10 @@ typedef struct {
     ptrdiff_t strides[MOST_AXES]; /* 0 where it is spread */
 } Array;
 
+/* GOMP_parallel, of the OpenMP that the arrays' library runs on:
+   https://gcc.gnu.org/onlinedocs/libgomp/Implementing-PARALLEL-construct.html */
+typedef void (*Team)(void (*body)(void *), void *data, unsigned threads, unsigned flags);
+
 typedef struct {
     const Loops *loops;
     const Kernel *kernel;
@@ -36,6 +40,7 @@ typedef struct {
     Array total;
     double divisor;
     int threads;
+    Team team; /* NULL where threads are made for the job */
 } Job;
 
 /* The sum, where it is a number, into `sum`.  0; -1 where there is no memory; 1 where

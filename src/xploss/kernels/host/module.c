@@ -206,9 +206,15 @@ static int set_kernel(Job *job, long number) {
     return 0;
 }
 
+/* The address of GOMP_parallel, or 0. */
+static Team team_at(PyObject *address) {
+    union { void *data; Team team; } at = {PyLong_AsVoidPtr(address)};
+    return at.team;
+}
+
 enum {
     SET, KERNEL, ARGUMENTS, WEIGHTS, WHERE, SCALES, OUTPUTS, TOTAL, DIVISOR, THREADS,
-    COUNT
+    TEAM, COUNT
 };
 
 static Outcome job_of(Job *job, PyObject *const *args, Buffers *buffers) {
@@ -220,6 +226,7 @@ static Outcome job_of(Job *job, PyObject *const *args, Buffers *buffers) {
     long kernel = PyLong_AsLong(args[KERNEL]);
     job->divisor = PyFloat_AsDouble(args[DIVISOR]);
     job->threads = (int)PyLong_AsLong(args[THREADS]);
+    job->team = team_at(args[TEAM]);
     job->arguments = (int)PyTuple_Size(args[ARGUMENTS]);
     int outputs = (int)PyTuple_Size(args[OUTPUTS]);
     if (PyErr_Occurred()) return FAILED;
@@ -273,7 +280,8 @@ static PyObject *evaluate_job(PyObject *module, PyObject *const *args, Py_ssize_
 
 enum {
     FLAT_SET, FLAT_KERNEL, FLAT_TYPE, FLAT_SIZE, FLAT_ARGUMENTS, FLAT_OUTPUTS,
-    FLAT_TOTAL, FLAT_DIVISOR, FLAT_SCALE, FLAT_THREADS, FLAT_COUNT
+    FLAT_TOTAL, FLAT_DIVISOR, FLAT_SCALE, FLAT_THREADS, FLAT_TEAM,
+    FLAT_COUNT
 };
 
 static int at_address(Array *array, PyObject *address, Type type, size_t size) {
@@ -313,6 +321,7 @@ static int flat_job(Job *job, PyObject *const *args) {
     job->results = (int)PyTuple_Size(args[FLAT_OUTPUTS]) + job->summed;
     job->divisor = PyFloat_AsDouble(args[FLAT_DIVISOR]);
     job->threads = (int)PyLong_AsLong(args[FLAT_THREADS]);
+    job->team = team_at(args[FLAT_TEAM]);
     double scale = PyFloat_AsDouble(args[FLAT_SCALE]);
     if (PyErr_Occurred() || !set_kernel(job, kernel)) return 0;
     for (int k = 0; k < job->results; k++) {
@@ -352,10 +361,10 @@ static PyObject *evaluate_flat(PyObject *module, PyObject *const *args, Py_ssize
 static PyMethodDef METHODS[] = {
     {"evaluate_flat", (PyCFunction)(void (*)(void))evaluate_flat, METH_FASTCALL,
      "evaluate_flat(set, kernel, type, size, arguments, outputs, total, divisor, scale,"
-     " threads)\n\nOf arrays at addresses, as the total is; `scale` is of the last output."},
+     " threads, team)\n\nOf arrays at addresses, as the total is; `scale` is of the last output."},
     {"evaluate", (PyCFunction)(void (*)(void))evaluate_job, METH_FASTCALL,
      "evaluate(set, kernel, arguments, weights, where, scales, outputs, total, divisor,"
-     " threads)\n\nThe sum, None, or NotImplemented of arrays that it does not take."},
+     " threads, team)\n\nThe sum, None, or NotImplemented of arrays that it does not take."},
     {NULL, NULL, 0, NULL},
 };
 
