@@ -4,6 +4,7 @@ import math
 from typing import Any, TypeVar, cast
 
 from ._arguments import (
+    LARGEST,
     Anchor,
     Reduction,
     anchor,
@@ -12,18 +13,13 @@ from ._arguments import (
     fraction,
 )
 from ._arrays import AnyArray, is_number
-from ._call import Call, at_once, checked, loss_made_of, value
+from ._call import Call, Options, at_once, checked, loss_made_of, numbers_of, value
 from .formulas.focal import FOCAL
 from .formulas.probability import PROBABILITY
 from .formulas.record import Formula
 from .formulas.sigmoid import CROSS_ENTROPY, SLOPE
 
 A = TypeVar("A", bound=AnyArray)
-
-
-def _is_zero(option: Any) -> bool:
-    """A number, as it stands where no option is given; an array is not looked at."""
-    return type(option) is float and option == 0.0
 
 
 def _pos_weight(first: Anchor, pos_weight: Any) -> Any:
@@ -112,10 +108,43 @@ def _focal_call(
     return checked(first, formula, labels, options, weights, where, axis, reduction)
 
 
+# ---- options that are numbers --------------------------------------------------------
+#
+# As the formula takes them, of a call that has no other options; None of one that is an
+# array, or out of range.
+
+
+def _numbers_of_logits(
+    *, pos_weight: Any = None, label_smoothing: Any = 0.0
+) -> Options | None:
+    if pos_weight is None and type(label_smoothing) is float and label_smoothing == 0.0:
+        return None, None
+    return numbers_of((pos_weight, None, LARGEST), (label_smoothing, 0.0, 1.0))
+
+
+def _numbers_of_probabilities(
+    *, eps: Any = 0.0, pos_weight: Any = None, label_smoothing: Any = 0.0
+) -> Options | None:
+    options = _numbers_of_logits(pos_weight=pos_weight, label_smoothing=label_smoothing)
+    if options is None or type(eps) is not float or eps != 0.0:
+        return None
+    return *options, None, None, None
+
+
+def _numbers_of_focal(
+    *, gamma: Any = 2.0, alpha: Any = None, label_smoothing: Any = 0.0
+) -> Options | None:
+    options = numbers_of(
+        (gamma, 0.0, LARGEST), (alpha, None, 1.0), (label_smoothing, 0.0, 1.0)
+    )
+    # A gamma of 0 is the cross-entropy's.
+    return None if options is None or options[0] is None else options
+
+
 # ---- losses ------------------------------------------------------------------------
 
 
-@loss_made_of(_call_of_logits, CROSS_ENTROPY)
+@loss_made_of(_call_of_logits, CROSS_ENTROPY, _numbers_of_logits)
 def sigmoid_cross_entropy(
     logits: A,
     labels: AnyArray | float,
@@ -190,8 +219,11 @@ def sigmoid_cross_entropy(
     >>> print(sigmoid_cross_entropy(np.zeros((2, 3)), 1, pos_weight=3.0))
     2.0794415416798357
     """
-    if pos_weight is weights is where is axis is None and _is_zero(label_smoothing):
-        result = at_once(CROSS_ENTROPY, "value", logits, labels, reduction)
+    if weights is where is axis is None:
+        options = _numbers_of_logits(
+            pos_weight=pos_weight, label_smoothing=label_smoothing
+        )
+        result = at_once(CROSS_ENTROPY, "value", logits, labels, options, reduction)
         if result is not None:
             return cast(A, result)
     call = _call_of_logits(
@@ -207,7 +239,7 @@ def sigmoid_cross_entropy(
     return cast(A, value(call))
 
 
-@loss_made_of(_call_of_probabilities, PROBABILITY)
+@loss_made_of(_call_of_probabilities, PROBABILITY, _numbers_of_probabilities)
 def binary_cross_entropy(
     probs: A,
     labels: AnyArray | float,
@@ -244,12 +276,11 @@ def binary_cross_entropy(
     >>> print(binary_cross_entropy(probs, np.array([0, 0, 1, 1]), reduction="none"))
     [0.00000000e+00 1.00000000e-10 6.93147181e-01 0.00000000e+00]
     """
-    if (
-        pos_weight is weights is where is axis is None
-        and _is_zero(label_smoothing)
-        and _is_zero(eps)
-    ):
-        result = at_once(PROBABILITY, "value", probs, labels, reduction)
+    if weights is where is axis is None:
+        options = _numbers_of_probabilities(
+            eps=eps, pos_weight=pos_weight, label_smoothing=label_smoothing
+        )
+        result = at_once(PROBABILITY, "value", probs, labels, options, reduction)
         if result is not None:
             return cast(A, result)
     call = _call_of_probabilities(
@@ -266,7 +297,7 @@ def binary_cross_entropy(
     return cast(A, value(call))
 
 
-@loss_made_of(_focal_call, FOCAL)
+@loss_made_of(_focal_call, FOCAL, _numbers_of_focal)
 def sigmoid_focal_loss(
     logits: A,
     labels: AnyArray | float,
@@ -309,6 +340,13 @@ def sigmoid_focal_loss(
     >>> print(sigmoid_focal_loss(logits, labels, gamma=2, reduction="none"))
     [1.65007818e+00 1.73286795e-01 7.66764807e-53]
     """
+    if weights is where is axis is None:
+        options = _numbers_of_focal(
+            gamma=gamma, alpha=alpha, label_smoothing=label_smoothing
+        )
+        result = at_once(FOCAL, "value", logits, labels, options, reduction)
+        if result is not None:
+            return cast(A, result)
     call = _focal_call(
         logits,
         labels,

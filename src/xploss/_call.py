@@ -1,5 +1,6 @@
 """A checked call of a loss: its formula evaluated, weighed, masked, reduced."""
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -19,6 +20,7 @@ from .formulas.record import Formula
 from .formulas.sigmoid import ONE
 
 P = ParamSpec("P")
+Options = tuple[float | None, ...]  # of a formula, after logits and labels
 A = TypeVar("A", bound=AnyArray)
 
 
@@ -45,16 +47,23 @@ class MadeOf(NamedTuple):
     loss: Callable[..., Any]
     call: Callable[..., Call]  # of the loss's own arguments
     formula: Formula
+    # Of the loss's own options, where all are numbers: as the formula takes them.
+    numbers: Callable[..., Options | None] | None
+    names: frozenset[str]  # of those options
 
 
 def loss_made_of(
-    call: Callable[..., Call], formula: Formula
+    call: Callable[..., Call],
+    formula: Formula,
+    numbers: Callable[..., Options | None] | None = None,
 ) -> Callable[[Callable[P, A]], Callable[P, A]]:
     """Keeps beside a public loss what its derivatives are made of."""
+    names = frozenset(() if numbers is None else inspect.signature(numbers).parameters)
 
     def kept(loss: Callable[P, A]) -> Callable[P, A]:
         call.__qualname__ = loss.__qualname__
-        loss.made_of = MadeOf(loss, call, formula)  # type: ignore[attr-defined]
+        made_of = MadeOf(loss, call, formula, numbers, names)
+        loss.made_of = made_of  # type: ignore[attr-defined]
         return loss
 
     return kept
@@ -93,16 +102,39 @@ def checked(
 
 
 def at_once(
-    formula: Formula, quantity: str, first: Any, labels: Any, reduction: Any
+    formula: Formula,
+    quantity: str,
+    first: Any,
+    labels: Any,
+    options: Options | None,
+    reduction: Any,
 ) -> Any:
-    """The result of an ordinary call, without options, of two arrays that are alike.
+    """The result of an ordinary call, of two arrays that are alike, and of numbers.
 
     None of any other, which is checked, and refused where it has to be, as a `Call`.
     """
-    backend = listed(first)
-    if backend is None or type(reduction) is not str or reduction not in REDUCTIONS:
+    if options is None or type(reduction) is not str or reduction not in REDUCTIONS:
         return None
-    return backend.at_once(formula, quantity, first, labels, reduction)
+    backend = listed(first)
+    if backend is None:
+        return None
+    return backend.at_once(formula, quantity, first, labels, options, reduction)
+
+
+def numbers_of(*options: tuple[Any, float | None, float]) -> Options | None:
+    """Each an option, what it is where it is absent, and the most that it may be.
+
+    None if one is no number that is in range, which is for the checks of a `Call`.
+    """
+    made: list[float | None] = []
+    for option, absent, most in options:
+        if option is absent:
+            made.append(None)
+        elif type(option) not in (float, int) or not 0.0 <= option <= most:
+            return None
+        else:
+            made.append(None if option == absent else float(option))
+    return tuple(made)
 
 
 def value(call: Call) -> Any:

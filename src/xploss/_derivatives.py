@@ -7,14 +7,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from ._arrays import kind
 from ._call import (
-    Call,
     MadeOf,
     at_once,
     gradient_and_hessian,
     hessian_times,
     value_and_gradient,
 )
-from .formulas.record import Formula
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,11 +72,9 @@ def unwrapped(loss: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     return function, (*args, *loss.args), keywords | loss.keywords
 
 
-def _made_of(
-    loss: Any, transform: str, quantity: str
-) -> tuple[Callable[..., Call], Formula | None]:
-    """What checks a call of a loss of ours, or of a `functools.partial` of one; and
-    its formula, where it has no options yet."""
+def _made_of(loss: Any, transform: str, quantity: str) -> tuple[MadeOf, dict[str, Any]]:
+    """What a loss of ours, or a `functools.partial` of one, is made of; and the options
+    that it has."""
     function, args, keywords = unwrapped(loss)
     made_of: MadeOf | None = getattr(function, "made_of", None)
     # What wraps a loss, such as `jax.jit`, has its attributes.
@@ -91,9 +87,9 @@ def _made_of(
             f"`{transform}` takes {_OF[quantity]}, or a functools.partial of it; "
             f"got {kind(loss)}, {loss!r:.60}"
         )
-    if not args and not keywords:
-        return made_of.call, made_of.formula
-    return functools.partial(made_of.call, *args, **keywords), None
+    if args:
+        made_of = made_of._replace(call=functools.partial(made_of.call, *args))
+    return made_of, keywords
 
 
 _OF = {
@@ -103,16 +99,20 @@ _OF = {
 }
 
 
-REDUCTION = {"reduction"}
-
-
 def _at_once(
-    formula: Formula | None, quantity: str, args: tuple[Any, ...], reduction: Any
+    made_of: MadeOf,
+    quantity: str,
+    args: tuple[Any, ...],
+    reduction: Any = "mean",
+    **options: Any,
 ) -> tuple[Any, Any] | None:
     """The results of an ordinary call, as `at_once` has them, or None."""
-    if formula is None or len(args) != 2:
+    if made_of.numbers is None or len(args) != 2 or not options.keys() <= made_of.names:
         return None
-    pair: tuple[Any, Any] | None = at_once(formula, quantity, *args, reduction)
+    numbers = made_of.numbers(**options)
+    pair: tuple[Any, Any] | None = at_once(
+        made_of.formula, quantity, *args, numbers, reduction
+    )
     return pair
 
 
@@ -159,15 +159,14 @@ def value_and_grad(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
     >>> print(value, gradient)
     0.6931471805599453 [-0.125 -0.125 -0.125 -0.125]
     """
-    call, formula = _made_of(loss, "value_and_grad", "value_and_slope")
+    made_of, given = _made_of(loss, "value_and_grad", "value_and_slope")
 
     def pair(*args: Any, **options: Any) -> tuple[Any, Any]:
-        reduction = options.get("reduction", "mean")
-        if options.keys() <= REDUCTION:
-            made = _at_once(formula, "value_and_slope", args, reduction)
-            if made is not None:
-                return made
-        return value_and_gradient(call(*args, **options))
+        options = given | options
+        made = _at_once(made_of, "value_and_slope", args, **options)
+        if made is not None:
+            return made
+        return value_and_gradient(made_of.call(*args, **options))
 
     returns = "(value, gradient of that value by the first argument), in closed form."
     return Derived(value_and_grad, loss, pair, returns)
@@ -205,16 +204,17 @@ def grad_and_hess(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
     >>> print(gradient, hessian)
     [-5.00000000e-01 -4.24835426e-18] [2.50000000e-01 4.24835426e-18]
     """
-    call, formula = _made_of(loss, "grad_and_hess", "slope_and_curvature")
-    _refuse_reduction("grad_and_hess", unwrapped(loss)[2])
+    made_of, given = _made_of(loss, "grad_and_hess", "slope_and_curvature")
+    _refuse_reduction("grad_and_hess", given)
 
     def pair(*args: Any, **options: Any) -> tuple[Any, Any]:
-        if not options:
-            made = _at_once(formula, "slope_and_curvature", args, "none")
-            if made is not None:
-                return made
         _refuse_reduction("grad_and_hess", options)
-        return gradient_and_hessian(call(*args, reduction="none", **options))
+        options = given | options
+        made = _at_once(made_of, "slope_and_curvature", args, "none", **options)
+        if made is not None:
+            return made
+        call = made_of.call(*args, reduction="none", **options)
+        return gradient_and_hessian(call)
 
     returns = "(gradient, Hessian) by the first argument, per element, in closed form."
     return Derived(grad_and_hess, loss, pair, returns, without=("reduction", "axis"))
@@ -252,12 +252,14 @@ def hessian_product(loss: Callable[P, T]) -> Callable[..., T]:
     >>> print(product(np.zeros((1, 2)), np.array([0]), np.array([[1.0, 0.0]])))
     [[ 0.25 -0.25]]
     """
-    call, _ = _made_of(loss, "hessian_product", "hessian_product")
-    _refuse_reduction("hessian_product", unwrapped(loss)[2])
+    made_of, given = _made_of(loss, "hessian_product", "hessian_product")
+    _refuse_reduction("hessian_product", given)
 
     def product(logits: Any, labels: Any, vector: Any, **options: Any) -> Any:
         _refuse_reduction("hessian_product", options)
-        return hessian_times(call(logits, labels, reduction="none", **options), vector)
+        options = given | options
+        call = made_of.call(logits, labels, reduction="none", **options)
+        return hessian_times(call, vector)
 
     returns = "The Hessian by the first argument times `vector`, in closed form."
     return Derived(

@@ -71,10 +71,16 @@ class Backend:
     # ---- running ---------------------------------------------------------------------
 
     def at_once(
-        self, formula: Formula, quantity: str, first: Array, labels: Any, reduction: str
+        self,
+        formula: Formula,
+        quantity: str,
+        first: Array,
+        labels: Any,
+        options: tuple[float | None, ...],
+        reduction: str,
     ) -> Any:
-        """The result of a call without options, or None where it is none of those that
-        a library has a shorter way for."""
+        """The result of a call whose options are numbers, or None where it is none of
+        those that a library has a shorter way for."""
         return None
 
     def run(self, like: Array, function: Callable[..., Any], *args: Any) -> Any:

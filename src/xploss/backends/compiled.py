@@ -4,7 +4,7 @@ They are there if a C compiler was when the package was built.  What they do not
 such as another byte order, goes the way that it would go without them.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,17 +28,39 @@ INSTRUCTION_SETS: tuple[str, ...] = (
     () if _compiled is None else _compiled.instruction_sets
 )
 
-# By the function of a formula, and by which of its arguments are there: the kernel, and
-# what it is called with, the place of an argument or a number instead of one.
-Plan = tuple[int, tuple[int | float, ...]]
+
+class Plan(NamedTuple):
+    """A kernel, what it is called with (the place of an argument, or a number instead
+    of one), and how many results it has."""
+
+    kernel: int
+    called_with: tuple[int | float, ...]
+    results: int
+
+    def arguments(self, *given: Any) -> tuple[Any, ...]:
+        places = self.called_with
+        if len(places) == 2:
+            return given[:2]
+        return tuple([given[a] if type(a) is int else a for a in places])
+
+
+# By the function of a formula, and by which of its arguments are there.
 PLANS: dict[tuple[Function, tuple[bool, ...]], Plan] = {}
-# Of calls without options: the kernel, and how many results it has.
-WITHOUT_OPTIONS: dict[Function, tuple[int, int]] = {}
+WITHOUT_OPTIONS: dict[Function, Plan] = {}
 for _number, _kernel in enumerate(kernels() if INSTRUCTION_SETS else ()):
     for _there, _called_with in _kernel.taken():
-        PLANS.setdefault((_kernel.function, _there), (_number, _called_with))
-    if _kernel.arguments.count(None) == len(_kernel.arguments) - 2:
-        WITHOUT_OPTIONS[_kernel.function] = (_number, _kernel.results)
+        _plan = Plan(_number, _called_with, _kernel.results)
+        PLANS.setdefault((_kernel.function, _there), _plan)
+        if sum(_there) == 2:
+            WITHOUT_OPTIONS.setdefault(_kernel.function, _plan)
+
+
+def plan_of(function: Function, options: tuple[float | None, ...]) -> Plan | None:
+    """Of logits, labels and numbers, which are None where they are absent."""
+    if options.count(None) == len(options):
+        return WITHOUT_OPTIONS.get(function)
+    there = (True, True, *[option is not None for option in options])
+    return PLANS.get((function, there))
 
 
 class Compiled:
@@ -53,21 +75,19 @@ class Compiled:
 
     def at_once(
         self,
-        function: Function,
-        first: Any,
-        labels: Any,
+        plan: Plan,
+        arguments: tuple[Any, ...],
         reduction: str,
         threads: int = 1,
         team: int = 0,
     ) -> Any:
-        """Of a call without options, of arrays alike: the sum, divided as the reduction
-        says, or None; and a list of the results per element."""
-        summed, n = reduction != "none", first.size
-        divided = summed and reduction != "sum"
-        number, results = WITHOUT_OPTIONS[function]
-        made = [np.empty_like(first) for _ in range(results - summed)]
+        """Of two arrays alike and numbers: the sum, divided as the reduction says, or
+        None; and a list of the results per element."""
+        first, summed = arguments[0], reduction != "none"
+        n, divided = first.size, summed and reduction != "sum"
+        made = [np.empty_like(first) for _ in range(plan.results - summed)]
         total = _compiled.evaluate(
-            self.set, number, (first, labels), None, None,
+            self.set, plan.kernel, arguments, None, None,
             (None, 1.0 / n if divided else None), (*made,),
             True if summed else None, n if divided else 1.0, threads, team,
         )  # fmt: skip
@@ -75,10 +95,10 @@ class Compiled:
 
     def flat(
         self,
-        function: Function,
+        plan: Plan,
         dtype: int,
         size: int,
-        arguments: tuple[int, ...],
+        arguments: tuple[int | float, ...],
         outputs: tuple[int, ...],
         total: int | None = None,
         divisor: float = 1.0,
@@ -86,35 +106,33 @@ class Compiled:
         threads: int = 1,
         team: int = 0,
     ) -> None:
-        """Of a call without options, of arrays of one dtype in a row, by addresses.
+        """Of two arrays of one dtype in a row, by addresses, and numbers.
 
         The sum of the first result is written to `total`, and those of the rest, or all
         of them, to `outputs`; the last is multiplied by `scale`.
         """
-        number, _ = WITHOUT_OPTIONS[function]
         _compiled.evaluate_flat(
-            self.set, number, dtype, size, arguments, outputs, total, divisor, scale,
-            threads, team,
+            self.set, plan.kernel, dtype, size, arguments, outputs, total, divisor,
+            scale, threads, team,
         )  # fmt: skip
 
     def evaluate(
         self, job: Job, threads: int = 1, team: int = 0
     ) -> tuple[Any, ...] | None:
         """The outputs, or None of what is not taken."""
-        there = tuple([a is not None for a in job.arguments])
+        first = job.arguments[0]
+        there = tuple([argument is not None for argument in job.arguments])
         plan = PLANS.get((job.function(), there))
         if plan is None:
             return None
-        number, called_with = plan
-        first, given = job.arguments[0], job.arguments
-        arguments = tuple([given[a] if type(a) is int else a for a in called_with])
+        arguments = plan.arguments(*job.arguments)
         made = tuple(
             [np.empty_like(first, d, subok=False) for d in job.dtypes[job.summed :]]
         )
         total = _room_for_sum(job)
         divisor = 1.0 if job.n is None else job.n
         result = _compiled.evaluate(
-            self.set, number, arguments, job.weights, job.where, job.scales, made,
+            self.set, plan.kernel, arguments, job.weights, job.where, job.scales, made,
             total, divisor, threads, team,
         )  # fmt: skip
         if result is NotImplemented:

@@ -16,7 +16,7 @@ from .._arrays import Array, computing_dtype
 from ..formulas.record import Formula
 from . import compiled
 from .base import Backend
-from .compiled import WITHOUT_OPTIONS
+from .compiled import plan_of
 from .job import Job
 
 # What `out` may be given for; another subclass of arrays has arithmetic of its own.
@@ -41,12 +41,18 @@ class NumPy(Backend):
         return function(*args)
 
     def at_once(
-        self, formula: Formula, quantity: str, first: Array, labels: Any, reduction: str
+        self,
+        formula: Formula,
+        quantity: str,
+        first: Array,
+        labels: Any,
+        options: tuple[float | None, ...],
+        reduction: str,
     ) -> Any:
-        dtype, function = first.dtype, getattr(formula, quantity)
+        dtype, plan = first.dtype, plan_of(getattr(formula, quantity), options)
         if (
             self.compiled is None
-            or function not in WITHOUT_OPTIONS
+            or plan is None
             or type(labels) is not np.ndarray
             or type(first) is not np.ndarray
             or dtype not in WHOLE
@@ -56,7 +62,8 @@ class NumPy(Backend):
             or not first.ndim
         ):
             return None
-        total, made = self.compiled.at_once(function, first, labels, reduction)
+        arguments = plan.arguments(first, labels, *options)
+        total, made = self.compiled.at_once(plan, arguments, reduction)
         results = made if total is None else [dtype.type(total), *made]
         return results[0] if len(results) == 1 else tuple(results)
 

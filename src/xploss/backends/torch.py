@@ -23,7 +23,7 @@ from .._arrays import computing_dtype, instead_of, kind
 from ..formulas.record import Formula
 from . import torch_private
 from .base import Backend
-from .compiled import BFLOAT16, TYPES, WITHOUT_OPTIONS
+from .compiled import BFLOAT16, TYPES, Plan, plan_of
 from .job import Job
 from .numpy import BACKEND as NUMPY
 
@@ -79,13 +79,19 @@ class Torch(Backend):
             return function(*args)
 
     def at_once(
-        self, formula: Formula, quantity: str, first: Any, labels: Any, reduction: str
+        self,
+        formula: Formula,
+        quantity: str,
+        first: Any,
+        labels: Any,
+        options: tuple[float | None, ...],
+        reduction: str,
     ) -> Any:
         """Of tensors in memory; what a value's derivative needs is kept."""
-        function = getattr(formula, quantity)
+        plan = plan_of(getattr(formula, quantity), options)
         if (
             NUMPY.compiled is None
-            or function not in WITHOUT_OPTIONS
+            or plan is None
             or _is_watched()
             or not (_is_in_a_row(first) and _is_in_a_row(labels))
             or labels.dtype is not first.dtype
@@ -97,11 +103,11 @@ class Torch(Backend):
             if results == 2 or not summed:
                 return None  # the plain formula is differentiated
             n = 1 if reduction == "sum" else first.numel()
-            return _RuledAtOnce.apply(formula, n, first, labels)
+            return _RuledAtOnce.apply(formula, n, options, first, labels)
         n = first.numel()
         divisor = n if summed and reduction != "sum" else 1
         scale = 1.0 / divisor if results == 2 else 1.0
-        made = _flat(function, first, labels, summed, results, divisor, scale)
+        made = _flat(plan, first, labels, options, summed, divisor, scale)
         return made[0] if results == 1 else tuple(made)
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
@@ -226,23 +232,24 @@ def _tensor(result: Any) -> Any:
 
 
 def _flat(
-    function: Callable[..., Any],
+    plan: Plan,
     first: Any,
     labels: Any,
+    options: tuple[float | None, ...],
     summed: bool,
-    results: int = 1,
     divisor: float = 1.0,
     scale: float = 1.0,
 ) -> list[Any]:
     """The results of tensors of one dtype in a row, the first summed and divided."""
     compiled: Any = NUMPY.compiled
-    made = [torch.empty_like(first) for _ in range(results - summed)]
+    made = [torch.empty_like(first) for _ in range(plan.results - summed)]
     if summed:  # of float32 beside 16 bits
         wide = np.float64 if first.dtype is torch.float64 else np.float32
         total = torch.from_numpy(np.empty((), wide))  # in two thirds of `empty`'s time
     compiled.flat(
-        function, NUMBERS[first.dtype], first.numel(),
-        (first.data_ptr(), labels.data_ptr()), tuple([a.data_ptr() for a in made]),
+        plan, NUMBERS[first.dtype], first.numel(),
+        plan.arguments(first.data_ptr(), labels.data_ptr(), *options),
+        tuple([a.data_ptr() for a in made]),
         total.data_ptr() if summed else None, divisor, scale, torch.get_num_threads(),
         torch_private.team(),
     )  # fmt: skip
@@ -379,34 +386,33 @@ class _Ruled(Function):
 
 
 class _RuledAtOnce(Function):
-    """The sum, divided by `n`, of two tensors in a row, without options."""
+    """The sum, divided by `n`, of two tensors in a row, with numbers as options."""
 
     @staticmethod
-    def forward(ctx: Any, formula: Formula, n: int, first: Any, labels: Any) -> Any:
-        ctx.formula, ctx.n = formula, n
+    def forward(
+        ctx: Any, formula: Formula, n: int, options: Any, first: Any, labels: Any
+    ) -> Any:
+        ctx.formula, ctx.n, ctx.options = formula, n, options
         ctx.save_for_backward(first, labels)
-        return _flat(formula.value, first, labels, True, 1, n)[0]
+        plan: Any = plan_of(formula.value, options)
+        return _flat(plan, first, labels, options, True, n)[0]
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
-        first, labels = ctx.saved_tensors
-        if not ctx.needs_input_grad[3] and not _is_differentiated_again(upstream):
-            function = ctx.formula.slopes[ctx.formula.traced[0]]
+        (first, labels), options = ctx.saved_tensors, ctx.options
+        if not ctx.needs_input_grad[4] and not _is_differentiated_again(upstream):
+            slope = ctx.formula.slopes[ctx.formula.traced[0]]
+            plan: Any = plan_of(slope, options)
             scale = upstream.item() / ctx.n
-            return (
-                None,
-                None,
-                _flat(function, first, labels, False, 1, 1, scale)[0],
-                None,
-            )
-        absent = (None,) * (len(ctx.formula.traced) - 2)
-        arguments = (first, labels, *absent)
-        names = zip(ctx.formula.traced[:2], ctx.needs_input_grad[2:], strict=True)
+            made = _flat(plan, first, labels, options, False, 1.0, scale)
+            return None, None, None, made[0], None
+        arguments = (first, labels, *options)
+        names = zip(ctx.formula.traced[:2], ctx.needs_input_grad[3:], strict=True)
         gradients = [
             _gradient(ctx.formula, name, arguments, ctx.n, upstream) if needed else None
             for name, needed in names
         ]
-        return (None, None, *gradients)
+        return (None, None, None, *gradients)
 
 
 def _is_differentiated_again(upstream: Any) -> bool:

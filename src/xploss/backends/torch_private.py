@@ -77,8 +77,8 @@ def is_zero(tensor: torch.Tensor) -> bool:
 def _openmp() -> int:
     """The address of GOMP_parallel in the OpenMP that PyTorch is linked with, or 0.
 
-    Once it has run anything, an idle thread of it waits for more and leaves no processor
-    to a thread of ours for a while: two of ours took as long as one.
+    Once it has run anything, an idle thread of it waits for more, and leaves no
+    processor to one of ours: two of ours took as long as one.
     https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
     """
     library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"

@@ -291,11 +291,20 @@ static int at_address(Array *array, PyObject *address, Type type, size_t size) {
     return array->data != NULL;
 }
 
+static int number_or_address(Array *array, PyObject *object, Type type, size_t size) {
+    if (!PyFloat_Check(object)) return at_address(array, object, type, size);
+    array->data = NULL;
+    array->number = PyFloat_AsDouble(object);
+    array->strides[0] = 0;
+    return 1;
+}
+
 static int flat_arrays(Job *job, PyObject *arguments, PyObject *outputs, Type type) {
     size_t size = type == FLOAT64 ? 8 : type == FLOAT32 ? 4 : 2;
     int taken = 1;
     for (int k = 0; k < job->arguments && taken; k++) {
-        taken = at_address(&job->argument[k], PyTuple_GetItem(arguments, k), type, size);
+        PyObject *argument = PyTuple_GetItem(arguments, k);
+        taken = number_or_address(&job->argument[k], argument, type, size);
     }
     for (int k = job->summed; k < job->results && taken; k++) {
         PyObject *output = PyTuple_GetItem(outputs, k - job->summed);
