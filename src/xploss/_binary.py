@@ -115,30 +115,30 @@ def _focal_call(
 
 
 def _numbers_of_logits(
-    *, pos_weight: Any = None, label_smoothing: Any = 0.0
+    pos_weight: Any = None, label_smoothing: Any = 0.0
 ) -> Options | None:
     if pos_weight is None and type(label_smoothing) is float and label_smoothing == 0.0:
-        return None, None
+        return ()
     return numbers_of((pos_weight, None, LARGEST), (label_smoothing, 0.0, 1.0))
 
 
 def _numbers_of_probabilities(
-    *, eps: Any = 0.0, pos_weight: Any = None, label_smoothing: Any = 0.0
+    eps: Any = 0.0, pos_weight: Any = None, label_smoothing: Any = 0.0
 ) -> Options | None:
     options = _numbers_of_logits(pos_weight=pos_weight, label_smoothing=label_smoothing)
     if options is None or type(eps) is not float or eps != 0.0:
         return None
-    return *options, None, None, None
+    return (*options, None, None, None) if options else ()
 
 
 def _numbers_of_focal(
-    *, gamma: Any = 2.0, alpha: Any = None, label_smoothing: Any = 0.0
+    gamma: Any = 2.0, alpha: Any = None, label_smoothing: Any = 0.0
 ) -> Options | None:
     options = numbers_of(
         (gamma, 0.0, LARGEST), (alpha, None, 1.0), (label_smoothing, 0.0, 1.0)
     )
     # A gamma of 0 is the cross-entropy's.
-    return None if options is None or options[0] is None else options
+    return options if options and options[0] is not None else None
 
 
 # ---- losses ------------------------------------------------------------------------
@@ -220,9 +220,7 @@ def sigmoid_cross_entropy(
     2.0794415416798357
     """
     if weights is where is axis is None:
-        options = _numbers_of_logits(
-            pos_weight=pos_weight, label_smoothing=label_smoothing
-        )
+        options = _numbers_of_logits(pos_weight, label_smoothing)
         result = at_once(CROSS_ENTROPY, "value", logits, labels, options, reduction)
         if result is not None:
             return cast(A, result)
@@ -277,9 +275,7 @@ def binary_cross_entropy(
     [0.00000000e+00 1.00000000e-10 6.93147181e-01 0.00000000e+00]
     """
     if weights is where is axis is None:
-        options = _numbers_of_probabilities(
-            eps=eps, pos_weight=pos_weight, label_smoothing=label_smoothing
-        )
+        options = _numbers_of_probabilities(eps, pos_weight, label_smoothing)
         result = at_once(PROBABILITY, "value", probs, labels, options, reduction)
         if result is not None:
             return cast(A, result)
@@ -341,9 +337,7 @@ def sigmoid_focal_loss(
     [1.65007818e+00 1.73286795e-01 7.66764807e-53]
     """
     if weights is where is axis is None:
-        options = _numbers_of_focal(
-            gamma=gamma, alpha=alpha, label_smoothing=label_smoothing
-        )
+        options = _numbers_of_focal(gamma, alpha, label_smoothing)
         result = at_once(FOCAL, "value", logits, labels, options, reduction)
         if result is not None:
             return cast(A, result)

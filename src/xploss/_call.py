@@ -20,7 +20,8 @@ from .formulas.record import Formula
 from .formulas.sigmoid import ONE
 
 P = ParamSpec("P")
-Options = tuple[float | None, ...]  # of a formula, after logits and labels
+# Of a formula, after logits and labels; empty where none is there.
+Options = tuple[float | None, ...]
 A = TypeVar("A", bound=AnyArray)
 
 
@@ -124,7 +125,8 @@ def at_once(
 def numbers_of(*options: tuple[Any, float | None, float]) -> Options | None:
     """Each an option, what it is where it is absent, and the most that it may be.
 
-    None if one is no number that is in range, which is for the checks of a `Call`.
+    Empty where all are absent; None if one is no number that is in range, which is for
+    the checks of a `Call`.
     """
     made: list[float | None] = []
     for option, absent, most in options:
@@ -134,7 +136,7 @@ def numbers_of(*options: tuple[Any, float | None, float]) -> Options | None:
             return None
         else:
             made.append(None if option == absent else float(option))
-    return tuple(made)
+    return tuple(made) if any(option is not None for option in made) else ()
 
 
 def value(call: Call) -> Any:

@@ -38,10 +38,9 @@ class Plan(NamedTuple):
     results: int
 
     def arguments(self, *given: Any) -> tuple[Any, ...]:
-        places = self.called_with
-        if len(places) == 2:
-            return given[:2]
-        return tuple([given[a] if type(a) is int else a for a in places])
+        if len(given) == 2:
+            return given
+        return tuple([given[a] if type(a) is int else a for a in self.called_with])
 
 
 # By the function of a formula, and by which of its arguments are there.
@@ -57,7 +56,7 @@ for _number, _kernel in enumerate(kernels() if INSTRUCTION_SETS else ()):
 
 def plan_of(function: Function, options: tuple[float | None, ...]) -> Plan | None:
     """Of logits, labels and numbers, which are None where they are absent."""
-    if options.count(None) == len(options):
+    if not options:
         return WITHOUT_OPTIONS.get(function)
     there = (True, True, *[option is not None for option in options])
     return PLANS.get((function, there))

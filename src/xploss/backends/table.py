@@ -56,6 +56,9 @@ TABLE = (
 )
 
 
+LOADED: dict[str, Backend] = {}  # an import takes a tenth of a small call each time
+
+
 def listed(array: Any) -> Backend | None:
     """The backend of an array of a library in the table.
 
@@ -67,7 +70,10 @@ def listed(array: Any) -> Backend | None:
     for library in TABLE:
         cls = loaded_class(library.module, library.array)
         if cls is not None and isinstance(array, cls):
-            return library.backend()
+            backend = LOADED.get(library.module)
+            if backend is None:
+                backend = LOADED[library.module] = library.backend()
+            return backend
     return NUMPY if isinstance(array, np.generic) else None
 
 

@@ -406,7 +406,8 @@ class _RuledAtOnce(Function):
             scale = upstream.item() / ctx.n
             made = _flat(plan, first, labels, options, False, 1.0, scale)
             return None, None, None, made[0], None
-        arguments = (first, labels, *options)
+        absent = (None,) * (len(ctx.formula.traced) - 2)
+        arguments = (first, labels, *(options or absent))
         names = zip(ctx.formula.traced[:2], ctx.needs_input_grad[3:], strict=True)
         gradients = [
             _gradient(ctx.formula, name, arguments, ctx.n, upstream) if needed else None
