@@ -8,6 +8,11 @@
 #include <string.h>
 
 #include "digest.h" /* of the text of the kernels */
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "evaluate.h"
 
 /* ---- instruction sets ------------------------------------------------------------- */
@@ -148,6 +153,17 @@ static int interrupted(void *context) {
     return signal;
 }
 
+/* Where Python ends, it ends a thread that asks it, which OpenMP does not bear.  An
+   interrupt is for the main thread, which is not ended. */
+static int (*asked(const Job *job))(void *) {
+#ifdef __linux__
+    if (job->team && syscall(SYS_gettid) != getpid()) return NULL;
+#else
+    (void)job;
+#endif
+    return interrupted;
+}
+
 static Outcome arguments_of(Job *job, PyObject *arguments, Buffers *buffers) {
     Outcome outcome = TAKEN;
     for (int k = 1; k < job->arguments && outcome == TAKEN; k++) {
@@ -264,7 +280,7 @@ static PyObject *evaluate_job(PyObject *module, PyObject *const *args, Py_ssize_
     int failed = 0, summed = outcome == TAKEN && job.summed && !job.along_axes;
     if (outcome == TAKEN) {
         Released released = {PyEval_SaveThread()};
-        failed = evaluate(&job, &sum, interrupted, &released);
+        failed = evaluate(&job, &sum, asked(&job), &released);
         PyEval_RestoreThread(released.state);
     }
     release(&buffers);
@@ -354,7 +370,7 @@ static PyObject *evaluate_flat(PyObject *module, PyObject *const *args, Py_ssize
         return NULL;
     }
     Released released = {PyEval_SaveThread()};
-    int failed = evaluate(&job, &sum, interrupted, &released);
+    int failed = evaluate(&job, &sum, asked(&job), &released);
     PyEval_RestoreThread(released.state);
     if (failed > 0) return NULL;
     if (failed) return PyErr_NoMemory();
