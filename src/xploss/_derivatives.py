@@ -3,9 +3,9 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ._arrays import kind
+from ._arrays import AnyArray, kind
 from ._call import (
     MadeOf,
     at_once,
@@ -16,6 +16,8 @@ from ._call import (
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A", bound=AnyArray)
+L = TypeVar("L")
 
 
 class Derived:
@@ -220,7 +222,9 @@ def grad_and_hess(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
     return Derived(grad_and_hess, loss, pair, returns, without=("reduction", "axis"))
 
 
-def hessian_product(loss: Callable[P, T]) -> Callable[..., T]:
+def hessian_product(
+    loss: Callable[Concatenate[A, L, P], T],
+) -> Callable[Concatenate[A, L, AnyArray, P], T]:
     """A function of (logits, labels, vector) that returns the Hessian times the vector.
 
     Of the sum of weight times loss, by the logits, never scaled by 1/N, for conjugate

@@ -61,6 +61,14 @@ def transforms(logits: torch.Tensor, labels: torch.Tensor, gamma: torch.Tensor) 
     print(value, gradient, xploss.sigmoid(logits).requires_grad)
 
 
+def many_classes(logits: torch.Tensor, numbers: torch.Tensor) -> None:
+    mean = xploss.softmax_cross_entropy(logits, numbers, ignore_index=-1, class_axis=1)
+    assert_type(mean, torch.Tensor)
+    product = xploss.hessian_product(xploss.softmax_cross_entropy)
+    assert_type(product(logits, numbers, logits), torch.Tensor)
+    assert_type(xploss.logsumexp(logits, axis=0), torch.Tensor)
+
+
 def other_spellings(y: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> None:
     keras.BinaryCrossentropy(from_logits=True, reduction="sum")(y, p, 0.5)
     tensorflow.weighted_cross_entropy_with_logits(y, p, 2.0)

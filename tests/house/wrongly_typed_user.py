@@ -19,7 +19,8 @@ def arguments(x: Doubles, y: Doubles) -> None:
     xploss.sigmoid_cross_entropy(x, y, 3.0)  # type: ignore[call-arg]
     xploss.sigmoid_cross_entropy([0.5], y)  # type: ignore[type-var]
     xploss.sigmoid_cross_entropy(x, [1.0])  # type: ignore[arg-type]
-    xploss.check_labels(y, x)  # type: ignore[call-arg]
+    xploss.check_labels(y, x)  # type: ignore[call-arg, arg-type]
+    xploss.softmax_cross_entropy(x, y, 1)  # type: ignore[call-arg]
     xploss.sigmiod(x)  # type: ignore[attr-defined]
     like_torch.BCELoss()  # type: ignore[attr-defined]
 

@@ -32,6 +32,7 @@ PROBS = torch.tensor(
     [[0.25, 0.5, 0.875], [1.0, 0.125, 0.0], [1e-7, 1 - 1e-7, 0.3], [1.0, 0.0, 0.1]]
 )
 cross_entropy = xploss.sigmoid_cross_entropy
+entropy = xploss.softmax_cross_entropy
 focal = xploss.sigmoid_focal_loss
 probabilities = xploss.binary_cross_entropy
 
@@ -63,6 +64,22 @@ OF_LOGITS = {
     "sigmoid": lambda x, y: xploss.sigmoid(x),
     "log_sigmoid": lambda x, y: xploss.log_sigmoid(x),
     "softplus": lambda x, y: xploss.softplus(x),
+    "softmax": lambda x, y: xploss.softmax(x),
+    "log_softmax": lambda x, y: xploss.log_softmax(x),
+    "logsumexp": lambda x, y: xploss.logsumexp(x),
+    "masses": entropy,
+    "masses, every option": lambda x, y: entropy(
+        x,
+        y,
+        class_weights=torch.tensor([1.0, 2.0, 3.0]),
+        label_smoothing=0.125,
+        z_loss=0.125,
+        where=x[:, 0] < 1,
+    ),
+    "numbers": lambda x, y: entropy(x, (y[:, 0] > 0).long(), reduction="none"),
+    "value_and_grad, masses": xploss.value_and_grad(entropy),
+    "grad_and_hess, masses": xploss.grad_and_hess(entropy),
+    "hessian_product": lambda x, y: xploss.hessian_product(entropy)(x, y, y),
     "torch's": like_torch.binary_cross_entropy_with_logits,
     "torchvision's": like_torch.sigmoid_focal_loss,
     "torch's module": like_torch.BCEWithLogitsLoss(pos_weight=torch.tensor([2.0])),
