@@ -15,12 +15,20 @@ from ._binary import (
     sigmoid_focal_loss,
     softplus,
 )
+from ._categorical import (
+    categorical_cross_entropy,
+    log_softmax,
+    logsumexp,
+    softmax,
+    softmax_cross_entropy,
+    softmax_focal_loss,
+)
 from ._derivatives import grad_and_hess, hessian_product, value_and_grad
 from ._labels import check_labels
-from ._softmax import log_softmax, logsumexp, softmax, softmax_cross_entropy
 
 __all__ = [
     "binary_cross_entropy",
+    "categorical_cross_entropy",
     "check_labels",
     "grad_and_hess",
     "hessian_product",
@@ -32,6 +40,7 @@ __all__ = [
     "sigmoid_focal_loss",
     "softmax",
     "softmax_cross_entropy",
+    "softmax_focal_loss",
     "softplus",
     "value_and_grad",
 ]

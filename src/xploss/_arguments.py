@@ -5,6 +5,7 @@ argument, says what was got and what to pass instead.
 """
 
 import difflib
+import math
 import operator
 import sys
 from typing import Any, Literal, NamedTuple, get_args
@@ -307,3 +308,10 @@ def fraction(anchor: Anchor, name: str, value: Any, most: float = 1.0) -> Any:
     if is_number(value):
         return check_fraction(name, value, most) or None
     return anchor.scalar(name, value)
+
+
+def clip(first: Anchor, eps: Any) -> dict[str, Any]:
+    """eps, log(eps) and log(1 - eps), of a number as it is before it is rounded."""
+    eps = fraction(first, "eps", eps, most=0.5)
+    logs = (math.log(eps), math.log1p(-eps)) if isinstance(eps, float) else (None, None)
+    return {"eps": eps, "log_eps": logs[0], "log_rest": logs[1]}

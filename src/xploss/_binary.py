@@ -1,6 +1,5 @@
 """The public losses of two classes, and the functions that they rest on."""
 
-import math
 from typing import Any, TypeVar, cast
 
 from ._arguments import (
@@ -10,6 +9,7 @@ from ._arguments import (
     anchor,
     check_fraction,
     check_least,
+    clip,
     fraction,
 )
 from ._arrays import AnyArray, is_number
@@ -25,13 +25,6 @@ A = TypeVar("A", bound=AnyArray)
 def _pos_weight(first: Anchor, pos_weight: Any) -> Any:
     pos_weight = first.per_class("pos_weight", pos_weight)
     return pos_weight if pos_weight is None else check_least("pos_weight", pos_weight)
-
-
-def _clip(first: Anchor, eps: Any) -> dict[str, Any]:
-    """eps, log(eps) and log(1 - eps), of a number as it is before it is rounded."""
-    eps = fraction(first, "eps", eps, most=0.5)
-    logs = (math.log(eps), math.log1p(-eps)) if isinstance(eps, float) else (None, None)
-    return {"eps": eps, "log_eps": logs[0], "log_rest": logs[1]}
 
 
 # ---- checked calls -----------------------------------------------------------------
@@ -77,7 +70,7 @@ def _call_of_probabilities(
     options = {
         "pos_weight": _pos_weight(first, pos_weight),
         "smoothing": fraction(first, "label_smoothing", label_smoothing),
-        **_clip(first, eps),
+        **clip(first, eps),
     }
     return checked(first, PROBABILITY, labels, options, weights, where, axis, reduction)
 

@@ -19,7 +19,7 @@ FLOORS = (
     {"report"},
     {"__init__"},
     {"compat", "objectives"},
-    {"_binary", "_derivatives", "_labels", "_softmax"},
+    {"_binary", "_derivatives", "_labels", "_categorical"},
     {"_call"},
     {"_arguments"},
     {"backends"},

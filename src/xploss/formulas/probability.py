@@ -33,7 +33,7 @@ class Clip(NamedTuple):
         return xp.where(self.changed(), 0.5, probs)
 
 
-def _clip(
+def clip_of(
     xp: Any, probs: Array, eps: Scalar, log_eps: Scalar, log_rest: Scalar
 ) -> Clip | None:
     """Of an eps above 0 whose logarithms are given, or of one that may be 0."""
@@ -102,7 +102,7 @@ def _parts(
 ) -> Parts:
     """log(eps) and log(1 - eps) are given where eps is a number, which is rounded."""
     pos, neg = masses(labels, smoothing)
-    clip = _clip(xp, probs, eps, log_eps, log_rest)
+    clip = clip_of(xp, probs, eps, log_eps, log_rest)
     within = probs if clip is None else clip.within(xp, probs)
     return Parts(pos, neg, *_with_mass(xp, within, pos, neg, pos_weight), clip)
 

@@ -79,6 +79,8 @@ OF_LOGITS = {
     "numbers": lambda x, y: entropy(x, (y[:, 0] > 0).long(), reduction="none"),
     "value_and_grad, masses": xploss.value_and_grad(entropy),
     "grad_and_hess, masses": xploss.grad_and_hess(entropy),
+    "focal of masses": xploss.softmax_focal_loss,
+    "value_and_grad, focal of masses": xploss.value_and_grad(xploss.softmax_focal_loss),
     "hessian_product": lambda x, y: xploss.hessian_product(entropy)(x, y, y),
     "torch's": like_torch.binary_cross_entropy_with_logits,
     "torchvision's": like_torch.sigmoid_focal_loss,
@@ -93,6 +95,10 @@ OF_PROBABILITIES = {
     "eps": partial(probabilities, eps=1e-7, reduction="none"),
     "pos_weight of probabilities": partial(probabilities, pos_weight=2.0),
     "value_and_grad of probabilities": xploss.value_and_grad(probabilities),
+    "of many classes": lambda p, y: xploss.categorical_cross_entropy(
+        p, y, reduction="none"
+    ),
+    "of many classes, eps": partial(xploss.categorical_cross_entropy, eps=1e-7),
     "torch's of probabilities": like_torch.binary_cross_entropy,
 }
 FUNCTIONS = {

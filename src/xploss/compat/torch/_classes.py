@@ -5,7 +5,7 @@ from typing import Any
 from ..._arguments import anchor, backend_of
 from ..._arrays import FLOATS, Array, dtype_name, same_shape
 from ..._call import value
-from ..._softmax import (
+from ..._categorical import (
     class_weights_of,
     counted,
     labels_of,

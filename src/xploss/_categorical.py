@@ -1,6 +1,6 @@
 """The public losses of many classes, and the functions that they rest on."""
 
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from ._arguments import (
     Anchor,
@@ -9,6 +9,7 @@ from ._arguments import (
     check_axis,
     check_least,
     check_reduction,
+    clip,
     fraction,
 )
 from ._arrays import (
@@ -24,6 +25,7 @@ from ._arrays import (
     same_size,
 )
 from ._call import Call, loss_made_of, value
+from .formulas.class_probability import CATEGORICAL
 from .formulas.record import Formula
 from .formulas.softmax import (
     LOG_SOFTMAX,
@@ -32,6 +34,7 @@ from .formulas.softmax import (
     SOFTMAX,
     SOFTMAX_CROSS_ENTROPY,
 )
+from .formulas.softmax_focal import SOFTMAX_FOCAL
 
 A = TypeVar("A", bound=AnyArray)
 
@@ -158,6 +161,59 @@ def _z(first: Anchor, z_loss: Any) -> Any:
 # ---- checked calls -------------------------------------------------------------------
 
 
+class Rows(NamedTuple):
+    """What losses of many classes have in common, checked."""
+
+    class_axis: int
+    masses: Any
+    numbers: Any
+    class_weights: Any
+    smoothing: Any
+    where: Any
+
+    def call(
+        self,
+        first: Anchor,
+        formula: Formula,
+        options: tuple[Any, ...],
+        weights: Any,
+        axis: Any,
+        reduction: Any,
+    ) -> Call:
+        return row_call(
+            first,
+            formula._replace(class_axis=self.class_axis),
+            self.masses,
+            (self.numbers, self.class_weights, self.smoothing, *options),
+            self.class_axis,
+            weights,
+            self.where,
+            axis,
+            reduction,
+        )
+
+
+def _rows(
+    first: Anchor,
+    labels: Any,
+    class_axis: Any,
+    class_weights: Any,
+    label_smoothing: Any,
+    ignore_index: Any,
+    where: Any,
+) -> Rows:
+    axis = _class_axis(first, "class_axis", class_axis)
+    masses, numbers = labels_of(first, labels, axis)
+    return Rows(
+        axis,
+        masses,
+        numbers,
+        class_weights_of(first, class_weights, axis),
+        fraction(first, "label_smoothing", label_smoothing),
+        counted(first, where, numbers, ignore_index, axis),
+    )
+
+
 def _softmax_call(
     logits: Any,
     labels: Any,
@@ -173,26 +229,60 @@ def _softmax_call(
     reduction: Any = "mean",
 ) -> Call:
     first = anchor("logits", logits)
-    class_axis = _class_axis(first, "class_axis", class_axis)
-    masses, numbers = labels_of(first, labels, class_axis)
-    class_weights = class_weights_of(first, class_weights, class_axis)
-    options = (
-        numbers,
-        class_weights,
-        fraction(first, "label_smoothing", label_smoothing),
-        _z(first, z_loss),
+    rows = _rows(
+        first, labels, class_axis, class_weights, label_smoothing, ignore_index, where
     )
-    return row_call(
-        first,
-        SOFTMAX_CROSS_ENTROPY._replace(class_axis=class_axis),
-        masses,
-        options,
-        class_axis,
-        weights,
-        counted(first, where, numbers, ignore_index, class_axis),
-        axis,
-        reduction,
+    options = (_z(first, z_loss),)
+    return rows.call(first, SOFTMAX_CROSS_ENTROPY, options, weights, axis, reduction)
+
+
+def _softmax_focal_call(
+    logits: Any,
+    labels: Any,
+    *,
+    gamma: Any = 2.0,
+    class_axis: Any = -1,
+    class_weights: Any = None,
+    label_smoothing: Any = 0.0,
+    ignore_index: Any = None,
+    weights: Any = None,
+    where: Any = None,
+    axis: Any = None,
+    reduction: Any = "mean",
+) -> Call:
+    first = anchor("logits", logits)
+    if gamma is None:
+        raise TypeError("`gamma` must be a number or an array; got None")
+    gamma = check_least("gamma", first.scalar("gamma", gamma))
+    rows = _rows(
+        first, labels, class_axis, class_weights, label_smoothing, ignore_index, where
     )
+    formula, options = SOFTMAX_FOCAL, (gamma,)
+    if isinstance(gamma, float) and gamma == 0.0:
+        formula, options = SOFTMAX_CROSS_ENTROPY, (None,)
+    return rows.call(first, formula, options, weights, axis, reduction)
+
+
+def _categorical_call(
+    probs: Any,
+    labels: Any,
+    *,
+    eps: Any = 0.0,
+    class_axis: Any = -1,
+    class_weights: Any = None,
+    label_smoothing: Any = 0.0,
+    ignore_index: Any = None,
+    weights: Any = None,
+    where: Any = None,
+    axis: Any = None,
+    reduction: Any = "mean",
+) -> Call:
+    first = anchor("probs", probs)
+    rows = _rows(
+        first, labels, class_axis, class_weights, label_smoothing, ignore_index, where
+    )
+    options = tuple(clip(first, eps).values())
+    return rows.call(first, CATEGORICAL, options, weights, axis, reduction)
 
 
 def row_call(
@@ -323,6 +413,123 @@ def softmax_cross_entropy(
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
         z_loss=z_loss,
+        weights=weights,
+        where=where,
+        axis=axis,
+        reduction=reduction,
+    )
+    return cast(A, value(call))
+
+
+@loss_made_of(_softmax_focal_call, SOFTMAX_FOCAL)
+def softmax_focal_loss(
+    logits: A,
+    labels: AnyArray | int,
+    *,
+    gamma: AnyArray | float = 2.0,
+    class_axis: int = -1,
+    class_weights: AnyArray | None = None,
+    label_smoothing: AnyArray | float = 0.0,
+    ignore_index: int | None = None,
+    weights: AnyArray | float | None = None,
+    where: AnyArray | bool | None = None,
+    axis: int | tuple[int, ...] | None = None,
+    reduction: Reduction = "mean",
+) -> A:
+    """Focal loss of softmax(logits): easy examples count less; exact when sure.
+
+    Of each row along the class axis, with ``p = softmax(x)`` and the masses ``y`` of
+    `softmax_cross_entropy`::
+
+        focal = -sum(y * (1 - p)**gamma * log(p))
+
+    The power is taken in log space, and 1 - p of the likeliest class from the others,
+    never of a rounded probability.
+
+    Parameters
+    ----------
+    gamma : number of at least 0, differentiable if it is a 0-d array
+        0 gives `softmax_cross_entropy`, bit for bit.
+    class_weights : array (C,), optional
+        What others call alpha.
+    logits, labels, class_axis, label_smoothing, ignore_index, weights, where, axis, \
+reduction
+        As for `softmax_cross_entropy`, as are the result and the errors.
+
+    References
+    ----------
+    T.-Y. Lin et al., "Focal Loss for Dense Object Detection", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logits = np.array([[2.0, 0.0, 0.0], [40.0, 0.0, -5.0]])
+    >>> print(softmax_focal_loss(logits, np.array([0, 0]), reduction="none"))
+    [1.08693309e-02 7.82368737e-53]
+    """
+    call = _softmax_focal_call(
+        logits,
+        labels,
+        gamma=gamma,
+        class_axis=class_axis,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
+        weights=weights,
+        where=where,
+        axis=axis,
+        reduction=reduction,
+    )
+    return cast(A, value(call))
+
+
+@loss_made_of(_categorical_call, CATEGORICAL)
+def categorical_cross_entropy(
+    probs: A,
+    labels: AnyArray | int,
+    *,
+    eps: AnyArray | float = 0.0,
+    class_axis: int = -1,
+    class_weights: AnyArray | None = None,
+    label_smoothing: AnyArray | float = 0.0,
+    ignore_index: int | None = None,
+    weights: AnyArray | float | None = None,
+    where: AnyArray | bool | None = None,
+    axis: int | tuple[int, ...] | None = None,
+    reduction: Reduction = "mean",
+) -> A:
+    """Cross-entropy of the probabilities of many classes, exact at 0 and 1.
+
+    Of each row along the class axis ``-sum(y * log(p))`` with ``0 * log(0) = 0``; the
+    masses ``y`` as in `softmax_cross_entropy`, which is the better choice where logits
+    are at hand: a probability of a confident answer has lost its digits already.
+
+    Parameters
+    ----------
+    probs : array of float16, bfloat16, float32 or float64, of one axis at least
+        Taken as they are, not divided by their sum; outside [0, 1] the loss is NaN.
+    eps : number from 0 to 0.5
+        Clips the probabilities to [eps, 1 - eps] first, as older code does; the
+        gradient is 0 where this changed one.
+    labels, class_axis, class_weights, label_smoothing, ignore_index, weights, where, \
+axis, reduction
+        As for `softmax_cross_entropy`, as are the result and the errors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> probs = np.array([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]])
+    >>> print(categorical_cross_entropy(probs, np.array([0, 1]), reduction="none"))
+    [0.69314718 0.        ]
+    """
+    call = _categorical_call(
+        probs,
+        labels,
+        eps=eps,
+        class_axis=class_axis,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
         weights=weights,
         where=where,
         axis=axis,

@@ -127,3 +127,64 @@ def _nan_of(f: Softmax) -> mpf:
 
 def _top(logits: Numbers) -> int:
     return max(range(len(logits)), key=lambda k: logits[k])
+
+
+# ---- other losses of rows ------------------------------------------------------------
+
+
+def power(base: mpf, exponent: mpf) -> mpf:
+    """0**0 is 1."""
+    return mpf(1) if exponent == 0 else base**exponent
+
+
+def row_focal(
+    logits: Numbers, label: int | Numbers, gamma: float, smoothing: float = 0.0
+) -> ExactRow:
+    """sum of y_j (1 - p_j)**gamma (-log p_j), and its derivatives by each x.
+
+    The slope from that of each term by each logit, product rule and all.
+    """
+    with mp.workprec(bits(logits)):
+        f, g, n = softmax(logits), mpf(gamma), range(len(logits))
+        y = masses(label, len(logits), None, smoothing)
+        p, q, c = f.probabilities, f.complements, f.costs
+        loss = mp.fsum(times(y[j], times(power(q[j], g), c[j])) for j in n)
+        slopes, terms = [], []
+        for i in n:
+            parts = [
+                times(y[j], part) for j in n for part in _focal_parts(p, q, c, g, i, j)
+            ]
+            slopes.append(mp.fsum(parts))
+            terms.append(mp.fsum(map(abs, parts)))
+        return ExactRow(loss + _nan_of(f), slopes, [], terms)
+
+
+def _focal_parts(
+    p: list[mpf], q: list[mpf], c: list[mpf], g: mpf, i: int, j: int
+) -> tuple[mpf, mpf]:
+    """Of (1 - p_j)**g c_j by x_i: of the cost, and of the power."""
+    down = -q[j] if i == j else p[i]  # dc_j / dx_i
+    of_cost = power(q[j], g) * down
+    if q[j] == 0 or p[j] == 0:
+        return of_cost, mpf(0)
+    return of_cost, g * q[j] ** (g - 1) * p[j] * down * c[j]
+
+
+def row_of_probabilities(
+    probs: Numbers,
+    label: int | Numbers,
+    class_weights: Numbers | None = None,
+    smoothing: float = 0.0,
+) -> ExactRow:
+    """-sum of y_j log(p_j), and its derivative by each p."""
+    with mp.workprec(300):
+        y = masses(label, len(probs), class_weights, smoothing)
+        p = [mpf(number) for number in probs]
+        if not all(0 <= number <= 1 for number in p):
+            return ExactRow(mp.nan, [], [], [])
+        costs = [mp.inf if number == 0 else -mp.log(number) for number in p]
+        slopes = [
+            times(m, -mp.inf if number == 0 else -1 / number)
+            for m, number in zip(y, p, strict=True)
+        ]
+        return ExactRow(mp.fsum(map(times, y, costs)), slopes, [], [])

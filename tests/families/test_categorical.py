@@ -4,9 +4,9 @@ from functools import partial
 
 import numpy as np
 import pytest
+from categorical_reference import row_loss, softmax
 from mpmath import mp, mpf
 from reference import flushed, ulps
-from softmax_reference import row_loss, softmax
 
 import xploss
 

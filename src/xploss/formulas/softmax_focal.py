@@ -1,0 +1,160 @@
+"""Focal loss of softmax(logits): value and slope.
+
+With the masses y_j, the probabilities p_j, q_j = 1 - p_j and c_j = -log(p_j),
+
+    F = sum y_j q_j**gamma c_j.
+
+By a logit, dc_j/dx_i = p_i - d_ij and dp_j/dx_i = p_j (d_ij - p_i), d_ij being 1 at
+j = i alone, so that
+
+    dF/dx_i = p_i * sum of h_j - h_i,   h_j = y_j q_j**gamma (1 + gamma p_j c_j / q_j):
+
+the slope of the cross-entropy (`softmax.py`) whose masses are h, which are >= 0, and
+nothing cancels.  The power is taken in log space; q_k of the largest is r / (1 + r),
+and c_k / q_k goes to 1 where both go to 0.
+
+Source: Lin et al., "Focal Loss for Dense Object Detection", 2017.
+"""
+
+from typing import Any, NamedTuple
+
+from .class_masses import by_label, by_smoothing, class_masses, given
+from .masses import times
+from .record import Array, Formula, Scalar
+from .softmax import Row, complements, probabilities, row, slope_of
+
+
+class Focus(NamedTuple):
+    row: Row
+    power: Array  # q**gamma
+    log_complement: Array  # log(q), 0 where q is 0
+    cost: Array  # c
+    rate: Array  # p c / q
+
+    def loss(self, xp: Any) -> Array:
+        """q**gamma c, of a unit of mass of each class."""
+        return times(xp, self.power, self.cost)
+
+
+def focus(xp: Any, logits: Array, gamma: Scalar) -> Focus:
+    f = row(xp, logits)
+    p = probabilities(xp, f)
+    rest = complements(xp, f, p)
+    none = rest == 0.0
+    some = xp.where(none, 1.0, rest)
+    log_complement = xp.log(some)
+    power = xp.where(none & (gamma * some > 0.0), 0.0, xp.exp(gamma * log_complement))
+    cost = f.gap + f.log_sum(xp)
+    rate = xp.where(none, 1.0, times(xp, p, cost) / some)
+    return Focus(f, power, log_complement, cost, rate)
+
+
+def value(
+    xp: Any,
+    logits: Array,
+    labels: Array | None,
+    numbers: Array | None,
+    class_weights: Array | None,
+    smoothing: Scalar,
+    gamma: Scalar,
+) -> Array:
+    """F of a row."""
+    f = focus(xp, logits, gamma)
+    masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
+    result = xp.class_sum(times(xp, masses, f.loss(xp)))
+    # Of one class alone nothing else is NaN where that is.
+    largest = f.row.largest
+    return result + xp.where(largest == largest, 0.0, largest)
+
+
+def slope(
+    xp: Any,
+    logits: Array,
+    labels: Array | None,
+    numbers: Array | None,
+    class_weights: Array | None,
+    smoothing: Scalar,
+    gamma: Scalar,
+) -> Array:
+    """dF/dx."""
+    f = focus(xp, logits, gamma)
+    masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
+    return slope_of(xp, f.row, masses * f.power * (1.0 + gamma * f.rate), None)
+
+
+def value_and_slope(xp: Any, logits: Array, *arguments: Any) -> tuple[Array, Array]:
+    """(F, dF/dx)."""
+    return value(xp, logits, *arguments), slope(xp, logits, *arguments)
+
+
+# ---- by the other arguments --------------------------------------------------------
+
+
+def label_slope(
+    xp: Any,
+    logits: Array,
+    labels: Array | None,
+    numbers: Array | None,
+    class_weights: Array | None,
+    smoothing: Scalar,
+    gamma: Scalar,
+) -> Array:
+    """dF/dy = w (1 - s) q**gamma c."""
+    return by_label(xp, focus(xp, logits, gamma).loss(xp), class_weights, smoothing)
+
+
+def gamma_slope(
+    xp: Any,
+    logits: Array,
+    labels: Array | None,
+    numbers: Array | None,
+    class_weights: Array | None,
+    smoothing: Scalar,
+    gamma: Scalar,
+) -> Array:
+    """dF/dgamma, class by class: y q**gamma log(q) c."""
+    f = focus(xp, logits, gamma)
+    masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
+    return times(xp, masses, times(xp, f.power * f.log_complement, f.cost))
+
+
+def class_weights_slope(
+    xp: Any,
+    logits: Array,
+    labels: Array | None,
+    numbers: Array | None,
+    class_weights: Array | None,
+    smoothing: Scalar,
+    gamma: Scalar,
+) -> Array:
+    """dF/dw, class by class: (y (1 - s) + s / C) q**gamma c."""
+    masses = class_masses(xp, logits, labels, numbers, None, smoothing)
+    return times(xp, masses, focus(xp, logits, gamma).loss(xp))
+
+
+def smoothing_slope(
+    xp: Any,
+    logits: Array,
+    labels: Array | None,
+    numbers: Array | None,
+    class_weights: Array | None,
+    smoothing: Scalar,
+    gamma: Scalar,
+) -> Array:
+    """dF/ds, class by class: w (1 / C - y) q**gamma c."""
+    loss, masses = focus(xp, logits, gamma).loss(xp), given(xp, logits, labels, numbers)
+    return by_smoothing(xp, loss, logits, masses, class_weights)
+
+
+SOFTMAX_FOCAL = Formula(
+    traced=("logits", "labels", "numbers", "class_weights", "smoothing", "gamma"),
+    value=value,
+    value_and_slope=value_and_slope,
+    slopes={
+        "logits": slope,
+        "labels": label_slope,
+        "gamma": gamma_slope,
+        "class_weights": class_weights_slope,
+        "smoothing": smoothing_slope,
+    },
+)
