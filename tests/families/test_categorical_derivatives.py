@@ -200,3 +200,39 @@ def test_torch_keeps_no_array_for_backward():
     own = {x.data_ptr(), y.data_ptr()}
     assert sum(t.numel() for t in kept if t.data_ptr() not in own) <= 2 * 64
     assert kept
+
+
+NAN_ROW = np.array([[0.5, -1.0, 2.0], [np.nan, INF, 0.5], [1.0, 0.0, 0.25]])
+
+
+@pytest.mark.library("torch")
+@pytest.mark.parametrize("weighted", [True, False])
+def test_torch_is_told_nothing_of_ignored_rows(weighted):
+    """0 * NaN would be NaN."""
+    import torch
+
+    x = torch.tensor(NAN_ROW, requires_grad=True)
+    labels = torch.tensor([0, -1, 2])
+    weights = torch.tensor([1.0, 2.0, 0.5]) if weighted else None
+    ENTROPY(x, labels, ignore_index=-1, weights=weights).backward()
+    assert (x.grad[1] == 0).all()
+    assert torch.isfinite(x.grad).all()
+    again = torch.func.grad(lambda x: ENTROPY(x, labels, ignore_index=-1))(x.detach())
+    assert (again[1] == 0).all()
+    assert torch.isfinite(again).all()
+
+
+@pytest.mark.library("jax")
+def test_jax_is_told_nothing_of_ignored_rows():
+    import jax
+    import jax.numpy as jnp
+
+    labels = jnp.asarray([0, -1, 2])
+
+    def loss(x):
+        return ENTROPY(x, labels, ignore_index=-1)
+
+    for derivative in (jax.grad(loss), jax.jacfwd(loss)):
+        slopes = derivative(jnp.asarray(NAN_ROW, "float32"))
+        assert (slopes[1] == 0).all()
+        assert jnp.isfinite(slopes).all()
