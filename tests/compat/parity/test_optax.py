@@ -144,5 +144,74 @@ def test_errors(name, bad):
     raise_alike(lambda: bad(getattr(optax, name)), lambda: bad(getattr(ours, name)))
 
 
+# ---- many classes: moderate logits in float64, where optax is right to 1e-13 --------
+
+X = np.random.default_rng(1).normal(size=(2, 4, 3))
+MASSES = np.random.default_rng(2).dirichlet(np.ones(3), (2, 4))
+CLASS_MASK = np.random.default_rng(3).random((2, 4, 3)) < 0.75
+CLASS_MASK[0, 0] = False
+ROW_MASK = np.array([[True, False, True, True], [False, True, True, True]])
+
+
+def alike_rows(name, *arguments, **options):
+    x, *others = map(jnp.asarray, arguments)
+    results = []
+    for module in (optax, ours):
+        function = getattr(module, name)
+        value, backward = jax.vjp(lambda x, f=function: f(x, *others, **options), x)
+        results.append((value, *backward(jnp.ones_like(value))))
+    for theirs, made in zip(*results, strict=True):
+        assert theirs.dtype == made.dtype
+        np.testing.assert_allclose(made, theirs, rtol=1e-12, atol=2.0**-50)
+
+
+@pytest.mark.parametrize(
+    "where", [None, CLASS_MASK, ROW_MASK], ids=["", "classes", "rows"]
+)
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+def test_softmax_cross_entropy(axis, where):
+    x, y = (np.moveaxis(a, -1, axis) for a in (X, MASSES))
+    if where is not None and where.ndim == 3:
+        where = np.moveaxis(where, -1, axis)
+    options = {"axis": axis, "where": None if where is None else jnp.asarray(where)}
+    alike_rows("softmax_cross_entropy", x, y, **options)
+
+
+@pytest.mark.parametrize("where", [None, ROW_MASK], ids=["", "rows"])
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+def test_softmax_cross_entropy_with_integer_labels(axis, where):
+    x, y = np.moveaxis(X, -1, axis), MASSES.argmax(-1)
+    if where is None:
+        name = "softmax_cross_entropy_with_integer_labels"
+        alike_rows(name, x, y, axis=axis)
+        return
+    # optax subtracts the label's logit from the 0 of a row that is not there.
+    ours_alone = ours.softmax_cross_entropy_with_integer_labels(
+        jnp.asarray(x), jnp.asarray(y), axis, jnp.asarray(where)
+    )
+    theirs = optax.softmax_cross_entropy_with_integer_labels(
+        jnp.asarray(x), jnp.asarray(y), axis
+    )
+    np.testing.assert_allclose(ours_alone, np.where(where, theirs, 0), rtol=1e-12)
+
+
+def test_safe_softmax_cross_entropy():
+    alike_rows("safe_softmax_cross_entropy", X, MASSES)
+
+
+def test_what_it_loses_of_many_classes():
+    x, y = jnp.asarray([[50.0, 0.0]]), jnp.asarray([0])
+    assert optax.softmax_cross_entropy_with_integer_labels(x, y)[0] == 0
+    loss = ours.softmax_cross_entropy_with_integer_labels(x, y)[0]
+    assert abs(loss / np.exp(-50.0) - 1) < 1e-15
+    masked, masses = jnp.asarray([[0.0, -jnp.inf]]), jnp.asarray([[1.0, 0.0]])
+    assert jnp.isnan(optax.softmax_cross_entropy(masked, masses)[0])
+    assert ours.softmax_cross_entropy(masked, masses)[0] == 0
+    wrapped = optax.softmax_cross_entropy_with_integer_labels(x, jnp.asarray([-1]))
+    assert wrapped[0] == 50
+    none = ours.softmax_cross_entropy_with_integer_labels(x, jnp.asarray([-1]))
+    assert jnp.isnan(none[0])
+
+
 def test_deviations(request):
     check_page(PEER, request.config.getoption("--write-deviations"))

@@ -375,5 +375,159 @@ def test_autocast_of_other_devices_and_dtypes():
         assert ours.sigmoid_focal_loss(double, double).dtype is torch.float64
 
 
+# ---- many classes --------------------------------------------------------------------
+#
+# Of moderate logits in float64, where PyTorch is right to 1e-13.
+
+CLASSES = torch.tensor([0.5, 2.0, 1.0, 0.25], dtype=torch.float64)
+SHAPES_OF_ROWS = {"(4,)": (4,), "(6, 4)": (6, 4), "(2, 4, 3, 2)": (2, 4, 3, 2)}
+OF_NUMBERS = {
+    "plain": {},
+    "weight": {"weight": CLASSES},
+    "smoothing": {"label_smoothing": 0.125},
+    "weight and smoothing": {"weight": CLASSES, "label_smoothing": 0.125},
+    "ignored": {"ignore_index": 2},
+    "ignored and weight": {"ignore_index": 2, "weight": CLASSES},
+    "all": {"ignore_index": 1, "weight": CLASSES, "label_smoothing": 0.125},
+}
+OF_MASSES = {k: v for k, v in OF_NUMBERS.items() if "ignore_index" not in v}
+
+
+def rows(shape, masses):
+    torch.manual_seed(len(shape))
+    x = torch.randn(shape, dtype=torch.float64)
+    axis = 0 if len(shape) == 1 else 1
+    if masses:
+        return x, torch.softmax(torch.randn(shape, dtype=torch.float64), axis)
+    return x, torch.randint(0, 4, shape[:axis] + shape[axis + 1 :])
+
+
+def both_ways(function, x, y, options):
+    x = x.clone().requires_grad_()
+    value = function(x, y, **options)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    return value.detach(), slope
+
+
+def alike(name, x, y, options):
+    theirs = both_ways(getattr(torch.nn.functional, name), x, y, options)
+    made = both_ways(getattr(ours, name), x, y, options)
+    for one, other in zip(made, theirs, strict=True):
+        assert one.shape == other.shape
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(
+            one, other, rtol=1e-12, atol=2.0**-50, equal_nan=True
+        )
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("shape", SHAPES_OF_ROWS.values(), ids=list(SHAPES_OF_ROWS))
+@pytest.mark.parametrize("options", OF_NUMBERS.values(), ids=list(OF_NUMBERS))
+def test_cross_entropy_of_numbers(shape, options, reduction):
+    x, y = rows(shape, False)
+    alike("cross_entropy", x, y, options | {"reduction": reduction})
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("shape", SHAPES_OF_ROWS.values(), ids=list(SHAPES_OF_ROWS))
+@pytest.mark.parametrize("options", OF_MASSES.values(), ids=list(OF_MASSES))
+def test_cross_entropy_of_masses(shape, options, reduction):
+    x, y = rows(shape, True)
+    alike("cross_entropy", x, y, options | {"reduction": reduction})
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("shape", SHAPES_OF_ROWS.values(), ids=list(SHAPES_OF_ROWS))
+@pytest.mark.parametrize("name", ["plain", "weight", "ignored", "ignored and weight"])
+def test_nll_loss(shape, name, reduction):
+    x, y = rows(shape, False)
+    alike("nll_loss", x, y, OF_NUMBERS[name] | {"reduction": reduction})
+
+
+@pytest.mark.parametrize("options", [{}, {"weight": CLASSES}], ids=["plain", "weight"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_nothing_counts(options, reduction):
+    """No row, and rows that are all ignored: a mean is NaN, a sum 0."""
+    options = options | {"reduction": reduction}
+    x, y = rows((6, 4), False)
+    for x_, y_ in ((x[:0], y[:0]), (x, torch.full_like(y, -100))):
+        for name in ("cross_entropy", "nll_loss"):
+            one, other = (
+                getattr(module, name)(x_, y_, **options)
+                for module in (ours, torch.nn.functional)
+            )
+            torch.testing.assert_close(one, other, equal_nan=True)
+
+
+def test_ignored_rows_of_nan_have_no_gradient_here():
+    """Where PyTorch's is NaN."""
+    x, y = rows((6, 4), False)
+    x[1], y[1] = float("nan"), -100
+    _, slope = both_ways(ours.cross_entropy, x, y, {})
+    _, theirs = both_ways(torch.nn.functional.cross_entropy, x, y, {})
+    assert (slope[1] == 0).all()
+    assert torch.isnan(theirs[1]).all()
+    torch.testing.assert_close(slope[[0, 2, 3, 4, 5]], theirs[[0, 2, 3, 4, 5]])
+
+
+def test_what_they_lose_of_many_classes():
+    """A confident answer, and infinite logits."""
+    x = torch.tensor([[50.0, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    y = torch.tensor([0])
+    assert torch.nn.functional.cross_entropy(x, y) == 0
+    loss = ours.cross_entropy(x, y)
+    loss.backward()
+    exact = 2 * mp.exp(-50)
+    assert abs(float(loss.detach()) / float(exact) - 1) < 1e-15
+    assert abs(float(-x.grad[0, 0]) / float(exact) - 1) < 1e-15
+    infinite = torch.tensor([[float("inf"), 0.0]])
+    assert torch.isnan(torch.nn.functional.cross_entropy(infinite, y))
+    assert ours.cross_entropy(infinite, y) == 0
+    masked, masses = torch.tensor([[0.0, -float("inf")]]), torch.tensor([[1.0, 0.0]])
+    assert torch.isnan(torch.nn.functional.cross_entropy(masked, masses))
+    assert ours.cross_entropy(masked, masses) == 0
+
+
+@pytest.mark.parametrize("name", ["CrossEntropyLoss", "NLLLoss"])
+def test_modules_of_many_classes(name):
+    x, y = rows((6, 4), False)
+    options = {"weight": CLASSES, "ignore_index": 3, "reduction": "sum"}
+    if name == "CrossEntropyLoss":
+        options["label_smoothing"] = 0.25
+    one, other = (getattr(m, name)(**options) for m in (ours, torch.nn))
+    assert one.state_dict().keys() == other.state_dict().keys()
+    one.load_state_dict(other.state_dict())
+    torch.testing.assert_close(one(x, y), other(x, y), rtol=1e-13, atol=0)
+
+
+BAD_ROWS = {
+    "float numbers": lambda m: m.cross_entropy(torch.zeros(2, 3), torch.zeros(2)),
+    "other rows": lambda m: m.cross_entropy(torch.zeros(2, 3), torch.zeros(3).long()),
+    "integer masses": lambda m: m.cross_entropy(
+        torch.zeros(2, 3), torch.zeros(2, 3).long()
+    ),
+    "ignored masses": lambda m: m.cross_entropy(
+        torch.zeros(2, 3), torch.zeros(2, 3), ignore_index=1
+    ),
+    "weights": lambda m: m.cross_entropy(
+        torch.zeros(2, 3), torch.zeros(2).long(), torch.ones(2)
+    ),
+    "smoothing": lambda m: m.cross_entropy(
+        torch.zeros(2, 3), torch.zeros(2).long(), label_smoothing=2.0
+    ),
+    "reduction": lambda m: m.cross_entropy(
+        torch.zeros(2, 3), torch.zeros(2).long(), reduction="avg"
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS.values(), ids=list(BAD_ROWS))
+def test_rows_that_both_refuse(bad):
+    kinds = (TypeError, ValueError, RuntimeError, IndexError)
+    for module in (torch.nn.functional, ours):
+        with pytest.raises(kinds):
+            bad(module)
+
+
 def test_deviations(request):
     check_page(PEER, request.config.getoption("--write-deviations"))
