@@ -21,7 +21,8 @@ from ._arguments import (
 )
 from ._arrays import kind
 from ._binary import sigmoid_cross_entropy, sigmoid_focal_loss
-from ._derivatives import grad_and_hess, unwrapped
+from ._categorical import softmax_cross_entropy
+from ._derivatives import grad_and_hess, hessian_product, unwrapped
 from ._labels import check_labels
 from .compat._shared import listed
 
@@ -72,6 +73,53 @@ def _rounded(
     if weights is not None:
         gradient, hessian = gradient * weights, hessian * weights
     return gradient.astype(dtype, copy=False), hessian.astype(dtype, copy=False)
+
+
+# ---- many classes --------------------------------------------------------------------
+
+
+def _of_classes(loss: Callable[..., Any]) -> bool:
+    return unwrapped(loss)[0] is softmax_cross_entropy
+
+
+def _class_derivatives(
+    loss: Callable[..., Any],
+    floor: float,
+    scale: Callable[[int], float],
+    margins: Any,
+    labels: Any,
+    weights: Any,
+) -> tuple[Any, Any]:
+    """(gradient, scale * diagonal of the Hessian), of (n, C) margins; as `_derivatives`
+    has them."""
+    first = _checked_margins(margins)
+    if len(first.shape) != 2:
+        raise ValueError(
+            f"`margins` must have a column a class; got shape {first.shape}; give the "
+            f"booster its number of classes"
+        )
+    classes, xp = first.shape[1], first.xp
+    numbers = _numbers_of_classes(first, labels, classes)
+    weights = first.weights(_as_columns(weights))
+    gradient, hessian = grad_and_hess(loss)(xp.astype(margins, xp.float64), numbers)
+    pair: tuple[Any, Any] = first.backend.run(
+        margins, _rounded, xp, gradient, scale(classes) * hessian, weights, floor,
+        np.float32,
+    )  # fmt: skip
+    return pair
+
+
+def _numbers_of_classes(first: Anchor, labels: Any, classes: int) -> Any:
+    """Boosters keep them as floats; masses of the margins' shape stay as they are."""
+    first.check_alike("labels", labels)
+    if tuple(labels.shape) == first.shape:
+        return labels
+    numbers = first.xp.astype(labels, first.xp.int64)
+    if isinstance(labels, np.ndarray):
+        check_labels(numbers, classes=classes)
+        if (numbers != labels).any():
+            raise ValueError("`labels` must be whole numbers of classes, from 0")
+    return numbers
 
 
 def _checked_margins(margins: Any) -> Anchor:
@@ -142,13 +190,18 @@ def _xgboost(
     sample_weight: Any = None,
 ) -> tuple[Any, Any]:
     given = _unpacked(y_true, y_pred, sample_weight)
+    if _of_classes(loss):
+        return _class_derivatives(loss, floor, lambda classes: 2.0, *given)
     return _derivatives(loss, floor, *map(_as_columns, given))
 
 
 def _lightgbm(
     loss: Callable[..., Any], floor: float, y_true: Any, y_pred: Any, weight: Any = None
 ) -> tuple[Any, Any]:
-    return _derivatives(loss, floor, *_unpacked(y_true, y_pred, weight))
+    given = _unpacked(y_true, y_pred, weight)
+    if _of_classes(loss):
+        return _class_derivatives(loss, floor, lambda n: n / max(n - 1, 1), *given)
+    return _derivatives(loss, floor, *given)
 
 
 class _CatBoost:
@@ -177,6 +230,19 @@ class _CatBoost:
         given = self.loss, self.floor, margins, labels, weights
         gradient, hessian = (-array for array in _derivatives(*given, np.float64))
         return list(zip(gradient.tolist(), hessian.tolist(), strict=True))
+
+    def calc_ders_multi(
+        self, approxes: Any, target: Any, weight: Any
+    ) -> tuple[list[float], list[list[float]]]:
+        """Of one object of many classes: der1 of each, and the whole matrix der2."""
+        margins = np.asarray(approxes, np.float64)[None]
+        number, weight = np.asarray([int(target)]), 1.0 if weight is None else weight
+        gradient, _ = grad_and_hess(self.loss)(margins, number)
+        products = hessian_product(self.loss)
+        each = np.eye(margins.shape[1])
+        rows = np.broadcast_to(margins, each.shape)
+        hessian = products(rows, np.repeat(number, len(each)), each)
+        return (-weight * gradient[0]).tolist(), (-weight * hessian).tolist()
 
 
 # ---- the objectives ------------------------------------------------------------------
@@ -245,7 +311,9 @@ def xgboost(
     Parameters
     ----------
     loss : `xploss.sigmoid_cross_entropy` or `xploss.sigmoid_focal_loss`
-        Or a `functools.partial` of one.
+        Or a `functools.partial` of one.  With `xploss.softmax_cross_entropy` the
+        booster has `num_class` of C, margins are (n, C), and labels numbers of classes;
+        the Hessian is 2 * p * (1 - p), as that of "multi:softprob" is.
     hessian_floor : number of at least 0, optional
         By default 1e-16 for the cross-entropy, as XGBoost's own objective has it, and
         0.05 for the focal loss, whose Hessian is negative where it is surely wrong: a
@@ -307,6 +375,8 @@ def lightgbm(
     ----------
     loss, hessian_floor, **options
         As for `xgboost`, and so are the errors.  LightGBM's own objective has no floor.
+        With `xploss.softmax_cross_entropy` the Hessian is C / (C - 1) * p * (1 - p), as
+        that of "multiclass" is.
 
     Returns
     -------
@@ -352,12 +422,15 @@ def catboost(
     Parameters
     ----------
     loss, hessian_floor, **options
-        As for `xgboost`, and so are the errors.
+        As for `xgboost`, and so are the errors.  `xploss.softmax_cross_entropy` is for
+        `CatBoostClassifier(classes_count=C)`: its Hessian is the whole one, as that of
+        "MultiClass" is, and takes no floor.
 
     Returns
     -------
     object with the method ``calc_ders_range(approxes, targets, weights)``
-        Its result is a list of (der1, der2).  Targets may be soft.
+        Its result is a list of (der1, der2).  Targets may be soft.  And, for many
+        classes, with ``calc_ders_multi(approxes, target, weight)``.
 
     Notes
     -----
@@ -376,6 +449,11 @@ def catboost(
     >>> objective.calc_ders_range(np.array([0.0, 0.0]), np.array([1.0, 0.0]), None)
     [(1.5, -0.75), (-0.5, -0.25)]
     """
+    if hessian_floor is not None and _of_classes(loss):
+        raise TypeError(
+            "`hessian_floor` is of one number an object; the Hessian of many classes "
+            "is a matrix, and takes none"
+        )
     return _CatBoost(_with_options(loss, options), _checked_floor(hessian_floor, loss))
 
 

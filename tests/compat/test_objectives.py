@@ -294,3 +294,52 @@ def test_nothing_leaves_the_device(cupy, objective):
     before = cupy_on_host.tally()
     objective()(*arrays)
     assert (cupy_on_host.tally() - before).keys() == {"launches"}
+
+
+# ---- many classes --------------------------------------------------------------------
+
+CLASSES = np.array([[1.0, 0.0, -2.0], [0.5, 3.0, 0.0]])
+NUMBERS = np.array([0.0, 2.0])
+
+
+@pytest.mark.parametrize(("name", "scale"), [("xgboost", 2.0), ("lightgbm", 1.5)])
+def test_many_classes(name, scale):
+    """Numbers of classes as floats; the diagonal as each booster scales it."""
+    objective = getattr(objectives, name)(xploss.softmax_cross_entropy)
+    weights = np.array([1.0, 4.0])
+    gradient, hessian = objective(NUMBERS, CLASSES, weights)
+    plain = xploss.grad_and_hess(xploss.softmax_cross_entropy)
+    slopes, curvatures = plain(CLASSES, NUMBERS.astype(int))
+    assert gradient.dtype == hessian.dtype == np.float32
+    np.testing.assert_array_equal(
+        gradient, (slopes * weights[:, None]).astype("float32")
+    )
+    expected = np.maximum(scale * curvatures, 1e-16) * weights[:, None]
+    np.testing.assert_array_equal(hessian, expected.astype("float32"))
+
+
+def test_catboost_has_the_whole_hessian_of_many_classes():
+    objective = objectives.catboost(xploss.softmax_cross_entropy)
+    first, second = objective.calc_ders_multi(CLASSES[1].tolist(), 2.0, 3.0)
+    p = np.exp(CLASSES[1]) / np.exp(CLASSES[1]).sum()
+    np.testing.assert_allclose(first, 3 * (np.eye(3)[2] - p), rtol=1e-13)
+    whole = -3 * (np.diag(p) - np.outer(p, p))
+    np.testing.assert_allclose(second, whole, rtol=1e-13)
+    with pytest.raises(TypeError, match="`hessian_floor`"):
+        objectives.catboost(xploss.softmax_cross_entropy, hessian_floor=1.0)
+
+
+@pytest.mark.parametrize("name", ["xgboost", "lightgbm"])
+@pytest.mark.parametrize(
+    ("labels", "margins", "message"),
+    [
+        (np.array([0.0, 3.0]), CLASSES, r"in \[0, 2\]; got 1 outside, the first 3"),
+        (np.array([0.0, -1.0]), CLASSES, r"in \[0, 2\]; got 1 outside, the first -1"),
+        (np.array([0.5, 1.0]), CLASSES, "whole numbers of classes"),
+        (NUMBERS, CLASSES[:, 0], "a column a class"),
+    ],
+)
+def test_other_labels_of_many_classes_are_refused(name, labels, margins, message):
+    objective = getattr(objectives, name)(xploss.softmax_cross_entropy)
+    with pytest.raises(ValueError, match=message):
+        objective(labels, margins)

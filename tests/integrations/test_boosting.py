@@ -10,7 +10,7 @@ import pandas
 import pytest
 import xgboost
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, make_classification
+from sklearn.datasets import load_breast_cancer, load_wine, make_classification
 from sklearn.metrics import average_precision_score
 
 import xploss
@@ -374,3 +374,46 @@ def test_a_metric_of_lightgbm_s_is_the_loss(cancer):
         np.finfo(np.float64).eps
     )  # ten trees are added in another order
     assert seen["train"]["loss"][-1] == pytest.approx(expected, rel=within)
+
+
+# ---- many classes --------------------------------------------------------------------
+
+ENTROPY = xploss.softmax_cross_entropy
+
+
+def wine_margins(name, objective):
+    """Of the wines' three kinds after 50 rounds, rows of unequal weights."""
+    design, labels = load_wine(return_X_y=True)
+    weights = np.random.default_rng(0).uniform(0.5, 2.0, len(labels))
+    own = {"num_class": 3}
+    if name == "xgboost":
+        data = xgboost.DMatrix(design, labels, weight=weights)
+        own |= {"base_score": 0.5, "nthread": 1, "disable_default_eval_metric": 1}
+        ours = {"obj": objective} if objective else {}
+        own |= {} if objective else {"objective": "multi:softprob"}
+        model = xgboost.train(own, data, ROUNDS, **ours)
+        return model.predict(data, output_margin=True)
+    if name == "lightgbm":
+        data = lightgbm.Dataset(design, labels, weight=weights)
+        own |= LIGHT | {"objective": objective or "multiclass"}
+        return lightgbm.train(own, data, ROUNDS).predict(design, raw_score=True)
+    model = catboost.CatBoostClassifier(
+        iterations=ROUNDS, depth=3, learning_rate=0.1, verbose=False, random_seed=0,
+        allow_writing_files=False, leaf_estimation_iterations=1, thread_count=1,
+        leaf_estimation_method="Newton", bootstrap_type="No", score_function="L2",
+        boost_from_average=False, loss_function=objective or "MultiClass",
+        eval_metric="MultiClass", classes_count=3,
+    )  # fmt: skip
+    model.fit(design, labels, sample_weight=weights)
+    return model.predict(design, prediction_type="RawFormulaVal")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # CatBoost's, of numba
+@pytest.mark.parametrize("name", [*BOOSTERS, "catboost"])
+def test_many_classes_give_their_margins(name):
+    objective = getattr(objectives, name)
+    theirs, made = wine_margins(name, None), wine_margins(name, objective(ENTROPY))
+    assert theirs.shape == made.shape == (178, 3)
+    np.testing.assert_allclose(made, theirs, rtol=0, atol=1e-5)
+    other = wine_margins(name, objective(ENTROPY, label_smoothing=0.5))
+    assert np.abs(other - theirs).max() > 0.1
