@@ -1,5 +1,6 @@
 """What a formula of rows of classes asks for: a namespace, and sums over a row."""
 
+import math
 from typing import Any, Protocol
 
 from .._arrays import Array
@@ -30,6 +31,16 @@ class Classes:
 
     def class_sum(self, values: Array) -> Array:
         return self.backend.class_sum(values, self.axis)
+
+    def at_top(self, values: Array, top: Array) -> Array:
+        """Those of the largest logits; a sum, whose derivative is right at ties too."""
+        return self.class_sum(self.where(top, values, 0.0))
+
+    def pick(self, values: Array, numbers: Array) -> Array:
+        """Those of classes by their numbers; NaN of a number that no class has."""
+        there = (numbers >= 0.0) & (numbers <= self.classes(values) - 1.0)
+        picked = self.where(self.class_index(values) == numbers, values, 0.0)
+        return self.class_sum(picked) + self.where(there, 0.0 * numbers, math.nan)
 
     def class_index(self, logits: Array) -> Array:
         """0 to C - 1 along the axis, in the logits' dtype."""

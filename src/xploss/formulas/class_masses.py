@@ -7,10 +7,40 @@ PyTorch does it:
     mass_j = w_j * (y_j * (1 - s) + s / C).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from .masses import times
 from .record import Array, Scalar
+
+
+class Label(NamedTuple):
+    """Masses; or, where a class has all of it, that class's number."""
+
+    masses: Array | None
+    numbers: Array | None
+    total: Array | float  # of a number 1, or NaN where no class has it
+
+    def hot(self, xp: Any, like: Array) -> Array:
+        """At the class of the number."""
+        return xp.class_index(like) == self.numbers
+
+    def sum(self, xp: Any) -> Array | float:
+        return self.total if self.masses is None else xp.class_sum(self.masses)
+
+
+def label_of(
+    xp: Any,
+    logits: Array,
+    labels: Array | None,
+    numbers: Array | None,
+    class_weights: Array | None,
+    smoothing: Scalar,
+) -> Label:
+    if numbers is None or class_weights is not None or smoothing is not None:
+        masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
+        return Label(masses, None, 1.0)
+    there = (numbers >= 0.0) & (numbers <= xp.classes(logits) - 1.0)
+    return Label(None, numbers, xp.where(there, 0.0 * numbers + 1.0, float("nan")))
 
 
 def class_masses(

@@ -44,7 +44,7 @@ of Computer Programming", volume 2, 4.2.2.
 
 from typing import Any, NamedTuple
 
-from .class_masses import by_label, by_smoothing, class_masses, given
+from .class_masses import Label, by_label, by_smoothing, class_masses, given, label_of
 from .masses import times
 from .record import Array, Formula, Scalar
 
@@ -63,28 +63,38 @@ class Row(NamedTuple):
         return xp.log1p(self.others)
 
 
-def row(xp: Any, logits: Array) -> Row:
+def row(xp: Any, logits: Array, differentiable: bool = True) -> Row:
+    """`differentiable` at infinities, of which no NaN may reach a derivative."""
     top = xp.is_top(logits)
-    largest = xp.class_sum(xp.where(top, logits, 0.0))
+    largest = xp.at_top(logits, top)
     # At k it is 0 where m is infinite too.
     gap = xp.where(top, 0.0, largest - logits)
-    exponential = xp.where(top, 0.0, xp.exp(-gap)) * (1.0 - error(xp, largest, logits))
+    exponential = xp.exp(-gap)
+    if differentiable:
+        infinite = xp.isinf(logits) | xp.isinf(largest)
+        operands = xp.where(infinite, 0.0, largest), xp.where(infinite, 0.0, logits)
+        exponential = exponential * (1.0 - error(*operands))
+        exponential = xp.where(top, 0.0, exponential)
+    else:
+        exponential = exponential * (1.0 - error(largest, logits))
+        exponential = xp.where(top | xp.isinf(gap), 0.0, exponential)
     return Row(top, largest, gap, exponential, xp.class_sum(exponential))
 
 
-def error(xp: Any, largest: Array, logits: Array) -> Array:
-    """Of the rounded largest - logits: what exact minus rounded is."""
-    infinite = xp.isinf(logits) | xp.isinf(largest)
-    a, b = xp.where(infinite, 0.0, largest), xp.where(infinite, 0.0, logits)
+def error(a: Array, b: Array) -> Array:
+    """Of the rounded a - b: what exact minus rounded is."""
     difference = a - b
     back = a - difference
     return (a - (difference + back)) + (back - b)
 
 
-def loss_of(xp: Any, f: Row, masses: Array, z: Scalar) -> Array:
+def loss_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
     """L, and z * logsumexp(x)**2 beside it."""
-    total = xp.class_sum(masses)
-    result = xp.class_sum(times(xp, masses, f.gap)) + total * f.log_sum(xp)
+    if label.masses is None:
+        result = xp.pick(f.gap, label.numbers) + f.log_sum(xp)
+    else:
+        total = xp.class_sum(label.masses)
+        result = xp.class_sum(times(xp, label.masses, f.gap)) + total * f.log_sum(xp)
     # Of one class alone nothing else is NaN where that is.
     result = result + xp.where(f.largest == f.largest, 0.0, f.largest)
     return result if z is None else result + z * log_sum_exp_of(xp, f) ** 2
@@ -105,35 +115,42 @@ def complements(xp: Any, f: Row, p: Array) -> Array:
     return xp.where(f.top, f.others / (1.0 + f.others), 1.0 - p)
 
 
-def slope_of(xp: Any, f: Row, masses: Array, z: Scalar) -> Array:
-    """t p_j - y_j, at k rest - t r / (1 + r); and 2 z logsumexp(x) p_j."""
-    p, total = probabilities(xp, f), xp.class_sum(masses)
-    rest = xp.class_sum(xp.where(f.top, 0.0, masses))
-    at_top = rest - total * (f.others / (1.0 + f.others))
-    result = xp.where(f.top, at_top, total * p - masses)
+def slope_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
+    """t p_j - y_j, at k rest - t r / (1 + r); and 2 z logsumexp(x) p_j.
+
+    Of all mass on one class that is p_j - 1 there, which is -(1 - p_j), else p_j.
+    """
+    p = probabilities(xp, f)
+    if label.masses is None:
+        result = xp.where(label.hot(xp, p), -complements(xp, f, p), p) * label.total
+    else:
+        total = xp.class_sum(label.masses)
+        rest = xp.class_sum(xp.where(f.top, 0.0, label.masses))
+        at_top = rest - total * (f.others / (1.0 + f.others))
+        result = xp.where(f.top, at_top, total * p - label.masses)
     if z is None:
         return result
     return result + times(xp, p, 2.0 * z * log_sum_exp_of(xp, f))
 
 
-def curvature_of(xp: Any, f: Row, masses: Array, z: Scalar) -> Array:
+def curvature_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
     """t p (1 - p); and 2 z (p**2 + logsumexp(x) p (1 - p))."""
     p = probabilities(xp, f)
     variance = p * complements(xp, f, p)
-    result = xp.class_sum(masses) * variance
+    result = label.sum(xp) * variance
     if z is None:
         return result
     return result + 2.0 * z * (p * p + times(xp, variance, log_sum_exp_of(xp, f)))
 
 
-def product_of(xp: Any, f: Row, masses: Array, z: Scalar, vector: Array) -> Array:
+def product_of(xp: Any, f: Row, label: Label, z: Scalar, vector: Array) -> Array:
     """t (diag(p) - p p') v.
 
     v moves all logits of a row alike where it is constant, which changes nothing: with
     u = v - v_k and s = sum of p_j u_j it is t p_j (u_j - s), at k -t p_k s, and no
     digit of p v_k, which is large, is left.
     """
-    p, total = probabilities(xp, f), xp.class_sum(masses)
+    p, total = probabilities(xp, f), label.sum(xp)
     of_top = xp.class_sum(xp.where(f.top, vector, 0.0))
     apart = xp.where(f.top, 0.0, vector - of_top)
     mean = xp.class_sum(p * apart)
@@ -155,10 +172,11 @@ def value(
     class_weights: Array | None,
     smoothing: Scalar,
     z: Scalar,
+    differentiable: bool = True,
 ) -> Array:
     """L of a row."""
-    masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
-    return loss_of(xp, row(xp, logits), masses, z)
+    label = label_of(xp, logits, labels, numbers, class_weights, smoothing)
+    return loss_of(xp, row(xp, logits, differentiable), label, z)
 
 
 def slope(
@@ -169,10 +187,11 @@ def slope(
     class_weights: Array | None,
     smoothing: Scalar,
     z: Scalar,
+    differentiable: bool = True,
 ) -> Array:
     """dL/dx."""
-    masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
-    return slope_of(xp, row(xp, logits), masses, z)
+    label = label_of(xp, logits, labels, numbers, class_weights, smoothing)
+    return slope_of(xp, row(xp, logits, differentiable), label, z)
 
 
 def value_and_slope(
@@ -183,11 +202,12 @@ def value_and_slope(
     class_weights: Array | None,
     smoothing: Scalar,
     z: Scalar,
+    differentiable: bool = True,
 ) -> tuple[Array, Array]:
     """(L, dL/dx) from one exponential."""
-    masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
-    f = row(xp, logits)
-    return loss_of(xp, f, masses, z), slope_of(xp, f, masses, z)
+    label = label_of(xp, logits, labels, numbers, class_weights, smoothing)
+    f = row(xp, logits, differentiable)
+    return loss_of(xp, f, label, z), slope_of(xp, f, label, z)
 
 
 def slope_and_curvature(
@@ -200,9 +220,9 @@ def slope_and_curvature(
     z: Scalar,
 ) -> tuple[Array, Array]:
     """(dL/dx, the diagonal of the Hessian) from one exponential."""
-    masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
+    label = label_of(xp, logits, labels, numbers, class_weights, smoothing)
     f = row(xp, logits)
-    return slope_of(xp, f, masses, z), curvature_of(xp, f, masses, z)
+    return slope_of(xp, f, label, z), curvature_of(xp, f, label, z)
 
 
 def hessian_product(
@@ -216,8 +236,8 @@ def hessian_product(
     vector: Array,
 ) -> Array:
     """The whole Hessian, of a row, times a vector."""
-    masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
-    return product_of(xp, row(xp, logits), masses, z, vector)
+    label = label_of(xp, logits, labels, numbers, class_weights, smoothing)
+    return product_of(xp, row(xp, logits), label, z, vector)
 
 
 # ---- by the other arguments --------------------------------------------------------
@@ -296,6 +316,7 @@ SOFTMAX_CROSS_ENTROPY = Formula(
         "smoothing": smoothing_slope,
         "z": z_slope,
     },
+    static=("differentiable",),
     hessian_product=hessian_product,
 )
 

@@ -18,7 +18,7 @@ Source: Lin et al., "Focal Loss for Dense Object Detection", 2017.
 
 from typing import Any, NamedTuple
 
-from .class_masses import by_label, by_smoothing, class_masses, given
+from .class_masses import Label, by_label, by_smoothing, class_masses, given
 from .masses import times
 from .record import Array, Formula, Scalar
 from .softmax import Row, complements, probabilities, row, slope_of
@@ -79,7 +79,8 @@ def slope(
     """dF/dx."""
     f = focus(xp, logits, gamma)
     masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
-    return slope_of(xp, f.row, masses * f.power * (1.0 + gamma * f.rate), None)
+    weighed = masses * f.power * (1.0 + gamma * f.rate)
+    return slope_of(xp, f.row, Label(weighed, None, 1.0), None)
 
 
 def value_and_slope(xp: Any, logits: Array, *arguments: Any) -> tuple[Array, Array]:
