@@ -32,9 +32,9 @@ class Classes:
     def class_sum(self, values: Array) -> Array:
         return self.backend.class_sum(values, self.axis)
 
-    def at_top(self, values: Array, top: Array) -> Array:
-        """Those of the largest logits; a sum, whose derivative is right at ties too."""
-        return self.class_sum(self.where(top, values, 0.0))
+    def largest(self, logits: Array, top: Array) -> Array:
+        """A sum, whose derivative is right at ties too."""
+        return self.class_sum(self.where(top, logits, 0.0))
 
     def pick(self, values: Array, numbers: Array) -> Array:
         """Those of classes by their numbers; NaN of a number that no class has."""

@@ -16,6 +16,7 @@ from .._arrays import Array, computing_dtype
 from ..formulas.record import Formula
 from . import compiled
 from .base import Backend
+from .classes import Classes
 from .compiled import plan_of
 from .job import Job
 
@@ -99,6 +100,25 @@ class NumPy(Backend):
         in_order = _in_order if c_contiguous else _in_memory_order
         made, total = in_order(job)
         return (_finished(job, total), *made) if job.summed else tuple(made)
+
+    def classes(self, axis: int) -> Any:
+        return _Classes(self, axis)
+
+
+class _Classes(Classes):
+    """Indexed, as nothing is differentiated here."""
+
+    def largest(self, logits: Array, top: Array) -> Array:
+        return np.max(logits, axis=self.axis, keepdims=True)
+
+    def pick(self, values: Array, numbers: Array) -> Array:
+        if not numbers.ndim:  # of all rows
+            return super().pick(values, numbers)
+        last = self.classes(values) - 1
+        there = (numbers >= 0) & (numbers <= last)
+        index = np.where(there, numbers, 0).astype(np.intp)
+        picked = np.take_along_axis(values, index, axis=self.axis)
+        return np.where(there, picked, np.nan)
 
 
 BACKEND = NumPy(np)

@@ -66,7 +66,7 @@ class Row(NamedTuple):
 def row(xp: Any, logits: Array, differentiable: bool = True) -> Row:
     """`differentiable` at infinities, of which no NaN may reach a derivative."""
     top = xp.is_top(logits)
-    largest = xp.at_top(logits, top)
+    largest = xp.largest(logits, top)
     # At k it is 0 where m is infinite too.
     gap = xp.where(top, 0.0, largest - logits)
     exponential = xp.exp(-gap)
