@@ -826,5 +826,75 @@ def test_ours_imported_before_keras():
     assert "`Early` was derived before Keras was imported" in done.stdout, done.stderr
 
 
+# ---- many classes: moderate numbers, where Keras is right to a few ulp of float32 ----
+
+ROWS = np.random.default_rng(1).normal(size=(2, 4, 3)).astype("float32")
+ROW_PROBS = np.random.default_rng(2).dirichlet(np.ones(3), (2, 4)).astype("float32")
+ROW_MASSES = np.random.default_rng(3).dirichlet(np.ones(3), (2, 4)).astype("float32")
+
+
+def rows_alike(name, y, x, **options):
+    theirs = getattr(keras.losses, name)(y, keras.ops.convert_to_tensor(x), **options)
+    theirs = keras.ops.convert_to_numpy(theirs)
+    made = getattr(ours, name)(y, x, **options)
+    assert made.dtype == theirs.dtype
+    assert made.shape == theirs.shape
+    np.testing.assert_allclose(made, theirs, rtol=64 * EPS32, atol=4 * EPS32)
+
+
+EPS32 = float(np.finfo("float32").eps)
+BOTH_INPUTS = pytest.mark.parametrize(
+    ("x", "from_logits"),
+    [(ROWS, True), (ROW_PROBS * 2, False)],
+    ids=["logits", "p"],
+)
+
+
+@BOTH_INPUTS
+@pytest.mark.parametrize("smoothing", [0.0, 0.125])
+def test_categorical(x, from_logits, smoothing):
+    options = {"from_logits": from_logits, "label_smoothing": smoothing}
+    rows_alike("categorical_crossentropy", ROW_MASSES, x, **options)
+
+
+@BOTH_INPUTS
+def test_categorical_along_another_axis(x, from_logits):
+    y, x = (np.ascontiguousarray(np.moveaxis(a, -1, 1)) for a in (ROW_MASSES, x))
+    options = {"from_logits": from_logits, "axis": 1}
+    rows_alike("categorical_crossentropy", y, x, **options)
+
+
+@BOTH_INPUTS
+@pytest.mark.parametrize("ignored", [None, 1])
+def test_sparse_categorical(x, from_logits, ignored):
+    numbers = ROW_MASSES.argmax(-1)
+    options = {"from_logits": from_logits, "ignore_class": ignored}
+    for y in (numbers, numbers[..., None], numbers.astype("float32")):
+        rows_alike("sparse_categorical_crossentropy", y, x, **options)
+
+
+@BOTH_INPUTS
+@pytest.mark.parametrize("alpha", [0.25, [0.5, 0.25, 0.125]], ids=["one", "each"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.125])
+def test_categorical_focal(x, from_logits, alpha, smoothing):
+    options = {"from_logits": from_logits, "label_smoothing": smoothing, "gamma": 1.5}
+    name = "categorical_focal_crossentropy"
+    rows_alike(name, ROW_MASSES, x, alpha=alpha, **options)
+
+
+def test_what_it_loses_of_many_classes():
+    x, y = np.array([[30.0, 0.0]], "float32"), np.array([[1.0, 0.0]], "float32")
+    theirs = keras.losses.categorical_crossentropy(y, x, from_logits=True)
+    assert keras.ops.convert_to_numpy(theirs)[0] == 0
+    loss = ours.categorical_crossentropy(y, x, from_logits=True)[0]
+    assert abs(float(loss) / np.exp(-30.0) - 1) < 1e-6
+
+
+def test_labels_of_another_shape_are_refused():
+    for losses in (keras.losses, ours):
+        with pytest.raises(ValueError, match="same shape"):
+            losses.categorical_crossentropy(np.zeros(2), np.zeros((2, 3), "float32"))
+
+
 def test_deviations(request):
     check_page(PEER, request.config.getoption("--write-deviations"))

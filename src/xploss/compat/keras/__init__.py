@@ -1,4 +1,4 @@
-"""Keras' binary losses by their own names: labels first, probabilities by default.
+"""Keras' losses by their own names: labels first, probabilities by default.
 
 The signatures are of Keras 3.15 (`keras.losses`) and of the Keras backend of
 TensorFlow (`tf.keras.backend`).  Keras itself is not needed, and not loaded; where it
@@ -11,6 +11,11 @@ beside predictions of any library, and go where those are.
 from typing import TYPE_CHECKING, Any
 
 from ..._arrays import loaded_class
+from ._categorical import (
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    sparse_categorical_crossentropy,
+)
 from ._functions import (
     backend_binary_crossentropy,
     binary_crossentropy,
@@ -24,6 +29,9 @@ __all__ = [
     "backend_binary_crossentropy",
     "binary_crossentropy",
     "binary_focal_crossentropy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "sparse_categorical_crossentropy",
 ]
 
 

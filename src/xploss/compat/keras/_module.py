@@ -14,6 +14,7 @@ import keras
 # https://github.com/keras-team/keras/blob/v3.15.1/keras/src/losses/loss.py
 from keras.src.backend.common.masking import get_keras_mask
 
+from . import _categorical as rows
 from . import _functions as spelt
 from ._losses import (
     OF_KERAS,
@@ -61,5 +62,18 @@ class ExactBinaryFocalCrossentropy(
 OF_KERAS[BinaryCrossentropy] = ExactBinaryCrossentropy
 OF_KERAS[BinaryFocalCrossentropy] = ExactBinaryFocalCrossentropy
 
-for _name in ("binary_crossentropy", "binary_focal_crossentropy"):
-    keras.saving.register_keras_serializable("xploss", _name)(getattr(spelt, _name))
+for _module, _names in (
+    (spelt, ("binary_crossentropy", "binary_focal_crossentropy")),
+    (
+        rows,
+        (
+            "categorical_crossentropy",
+            "categorical_focal_crossentropy",
+            "sparse_categorical_crossentropy",
+        ),
+    ),
+):
+    for _name in _names:
+        keras.saving.register_keras_serializable("xploss", _name)(
+            getattr(_module, _name)
+        )

@@ -1,0 +1,285 @@
+"""Keras' functions of many classes on arrays."""
+
+from typing import Any
+
+from ..._arguments import anchor, backend_of, check_fraction, check_least, fraction
+from ..._arrays import INTEGERS, Array, dtype_name, is_number, same_shape
+from ..._call import value
+from ..._categorical import (
+    class_weights_of,
+    counted,
+    labels_of,
+    row_call,
+    softmax_cross_entropy,
+    softmax_focal_loss,
+)
+from ...formulas import class_probability
+from ...formulas.class_masses import class_masses
+from ...formulas.probability import clip_of
+from ...formulas.record import Formula
+from .._shared import in_callers_words, to_library_of
+from ._functions import CLIP, together
+
+_in_keras_words = in_callers_words(
+    logits="y_pred", labels="y_true", class_axis="axis", class_weights="alpha"
+)
+
+# ---- of probabilities, which Keras divides by their sum and clips --------------------
+
+
+def _normalised(xp: Any, probs: Array) -> Array:
+    return probs / xp.class_sum(probs)
+
+
+def _of_probabilities(
+    xp: Any, probs: Array, labels: Any, numbers: Any, weights: Any, smoothing: Any
+) -> Array:
+    p = _normalised(xp, probs)
+    return class_probability.value(xp, p, labels, numbers, weights, smoothing, *CLIP)
+
+
+def _focal_of_probabilities(
+    xp: Any,
+    probs: Array,
+    labels: Any,
+    numbers: Any,
+    weights: Any,
+    smoothing: Any,
+    gamma: Any,
+) -> Array:
+    """alpha (1 - p)**gamma -log(p), of clipped ones."""
+    eps, log_eps, log_rest = CLIP
+    p = _normalised(xp, probs)
+    clip: Any = clip_of(xp, p, eps, log_eps, log_rest)
+    clipped = xp.where(clip.low, eps, xp.where(clip.high, 1.0 - eps, p))
+    cost = -class_probability.logarithms(xp, p, clip)
+    masses = class_masses(xp, p, labels, numbers, weights, smoothing)
+    return xp.class_sum(masses * (1.0 - clipped) ** gamma * cost)
+
+
+_TRACED = ("probs", "labels", "numbers", "class_weights", "smoothing")
+OF_PROBABILITIES = Formula(_TRACED, _of_probabilities)
+FOCAL_OF_PROBABILITIES = Formula((*_TRACED, "gamma"), _focal_of_probabilities)
+
+
+def _rows_of_probabilities(
+    formula: Formula,
+    y_pred: Any,
+    y_true: Any,
+    axis: int,
+    label_smoothing: Any = 0.0,
+    ignore_class: int | None = None,
+    alpha: Any = None,
+    options: tuple[Any, ...] = (),
+) -> Any:
+    first = anchor("y_pred", y_pred)
+    axis %= max(len(first.shape), 1)
+    masses, numbers = labels_of(first, y_true, axis)
+    smoothing = fraction(first, "label_smoothing", label_smoothing)
+    weights = class_weights_of(first, alpha, axis)
+    where = counted(first, None, numbers, ignore_class, axis)
+    return value(
+        row_call(
+            first,
+            formula._replace(class_axis=axis),
+            masses,
+            (numbers, weights, smoothing, *options),
+            axis,
+            None,
+            where,
+            None,
+            "none",
+        )
+    )
+
+
+# ---- functions -----------------------------------------------------------------------
+
+
+@_in_keras_words
+def categorical_crossentropy(
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Any:
+    """`keras.losses.categorical_crossentropy`: per row, of the masses of the classes.
+
+    Probabilities are divided by their sum and clipped to [1e-7, 1 - 1e-7] as Keras does
+    it; logits are exact, and a class at -inf without mass costs nothing.
+
+    Parameters
+    ----------
+    y_true : array or list of `y_pred`'s shape, boolean, integer or floating
+    y_pred : array of float16, bfloat16, float32 or float64, or a list
+        Probabilities, or logits if `from_logits`.
+    label_smoothing : number from 0 to 1
+        Moves labels towards 1/C; C is the size of `axis`, Keras' that of the last.
+    axis : int
+        Along which the classes lie.
+
+    Returns
+    -------
+    array of `y_pred`'s shape without `axis`; errors as `softmax_cross_entropy`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y_true = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> y_pred = np.array([[0.05, 0.95, 0.0], [0.1, 0.8, 0.1]])
+    >>> print(categorical_crossentropy(y_true, y_pred))
+    [0.05129329 2.30258509]
+    """
+    y_true, y_pred = together(y_true, y_pred)
+    _check_shapes(y_true, y_pred)
+    if from_logits:
+        return softmax_cross_entropy(
+            y_pred,
+            y_true,
+            class_axis=axis,
+            label_smoothing=label_smoothing,
+            reduction="none",
+        )
+    return _rows_of_probabilities(
+        OF_PROBABILITIES, y_pred, y_true, axis, label_smoothing
+    )
+
+
+def _check_shapes(y_true: Any, y_pred: Any) -> None:
+    """Numbers of classes are for `sparse_categorical_crossentropy`."""
+    shapes = [tuple(getattr(array, "shape", ())) for array in (y_true, y_pred)]
+    if not same_shape(*shapes):
+        raise ValueError(
+            "Arguments `target` and `output` must have the same shape. Received: "
+            f"target.shape={shapes[0]}, output.shape={shapes[1]}"
+        )
+
+
+@_in_keras_words
+def sparse_categorical_crossentropy(
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool = False,
+    ignore_class: int | None = None,
+    axis: int = -1,
+) -> Any:
+    """`keras.losses.sparse_categorical_crossentropy`: per row, of numbers of classes.
+
+    A number that is no class's gives NaN, where Keras on JAX says 0.
+
+    Parameters
+    ----------
+    y_true : array or list of `y_pred`'s shape without `axis`, or with it of size 1
+        Whole numbers, of a floating dtype too.
+    y_pred : array of float16, bfloat16, float32 or float64, or a list
+        Probabilities, or logits if `from_logits`, as for `categorical_crossentropy`.
+    ignore_class : int, optional
+        Rows of this class cost 0.
+    axis : int
+        Along which the classes lie.
+
+    Returns
+    -------
+    array of `y_pred`'s shape without `axis`; errors as `softmax_cross_entropy`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y_pred = np.array([[0.05, 0.95, 0.0], [0.1, 0.8, 0.1]])
+    >>> print(sparse_categorical_crossentropy(np.array([1, 2]), y_pred))
+    [0.05129329 2.30258509]
+    """
+    y_true, y_pred = together(y_true, y_pred)
+    y_true = _numbers(y_true, y_pred, axis)
+    if from_logits:
+        return softmax_cross_entropy(
+            y_pred,
+            y_true,
+            class_axis=axis,
+            ignore_index=ignore_class,
+            reduction="none",
+        )
+    return _rows_of_probabilities(
+        OF_PROBABILITIES, y_pred, y_true, axis, ignore_class=ignore_class
+    )
+
+
+def _numbers(y_true: Any, y_pred: Any, axis: int) -> Any:
+    """Without an axis of size 1 in the place of the classes; of an integer dtype."""
+    if is_number(y_true):
+        return y_true
+    backend, xp = backend_of("y_true", y_true), backend_of("y_true", y_true).xp
+    if y_true.ndim == getattr(y_pred, "ndim", 0) and y_true.shape[axis] == 1:
+        y_true = xp.squeeze(y_true, axis=axis)
+    if dtype_name(y_true) in INTEGERS:
+        return y_true
+    return backend.run(y_true, backend.elementwise, _unchanged, (y_true,), xp.int32)
+
+
+def _unchanged(xp: Any, array: Any) -> Any:
+    return array
+
+
+@_in_keras_words
+def categorical_focal_crossentropy(
+    y_true: Any,
+    y_pred: Any,
+    alpha: Any = 0.25,
+    gamma: float = 2.0,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Any:
+    """`keras.losses.categorical_focal_crossentropy`: per row, of masses.
+
+    Probabilities are divided by their sum and clipped to [1e-7, 1 - 1e-7] as Keras does
+    it.  Logits are exact: Keras turns them into probabilities first, so that a wrong
+    one costs 16 at most.
+
+    Parameters
+    ----------
+    alpha : number from 0 to 1, or array or list (C,)
+        The weight of every class, or of each.
+    gamma : number of at least 0
+    y_true, y_pred, from_logits, label_smoothing, axis
+        As for `categorical_crossentropy`, as are the result and the errors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y_true = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> y_pred = np.array([[0.05, 0.9, 0.05], [0.1, 0.85, 0.05]])
+    >>> print(categorical_focal_crossentropy(y_true, y_pred))
+    [2.63401289e-04 6.75912094e-01]
+    """
+    y_true, y_pred = together(y_true, y_pred)
+    _check_shapes(y_true, y_pred)
+    first = anchor("y_pred", y_pred)
+    gamma = check_least("gamma", first.scalar("gamma", gamma))
+    if is_number(alpha):
+        alpha = _of_each(first, check_fraction("alpha", alpha), axis)
+    alpha = to_library_of("alpha", alpha, "y_pred", y_pred)
+    if from_logits:
+        return softmax_focal_loss(
+            y_pred,
+            y_true,
+            gamma=gamma,
+            class_axis=axis,
+            class_weights=alpha,
+            label_smoothing=label_smoothing,
+            reduction="none",
+        )
+    return _rows_of_probabilities(
+        FOCAL_OF_PROBABILITIES,
+        y_pred,
+        y_true,
+        axis,
+        label_smoothing,
+        alpha=alpha,
+        options=(gamma,),
+    )
+
+
+def _of_each(first: Any, alpha: float, axis: int) -> list[float]:
+    return [alpha] * int(first.shape[axis])
