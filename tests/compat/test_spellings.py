@@ -601,7 +601,6 @@ def test_sklearn_lists_and_labels():
             "`labels` must",
         ),
         ([0, 1], [0.1, 0.2], {"sample_weight": [0, 0]}, ValueError, "0 throughout"),
-        ([0, 1, 2], np.ones((3, 3)) / 3, {}, NotImplementedError, "got 3 classes"),
         ([0, 1, 2], [0.1, 0.2, 0.3], {}, ValueError, "number of classes: 3 vs 2"),
         ([0, 1], np.ones((2, 3)) / 3, {}, ValueError, "number of classes: 2 vs 3"),
         ([0.3, 0.7], [0.1, 0.2], {}, ValueError, "soft labels"),

@@ -1,4 +1,4 @@
-"""scikit-learn's log loss by its own name: the labels may be anything with two classes.
+"""scikit-learn's log loss by its own name: the labels may be anything with classes.
 
 The signature is of scikit-learn 1.9 (`sklearn.metrics`), without `y_pred`, which it
 renamed `y_proba`.
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from .._arguments import BOOLEANS, Anchor, anchor, backend_of
 from .._arrays import FLOATS, REALS, dtype_name, is_number, same_shape
 from .._binary import binary_cross_entropy
+from .._categorical import categorical_cross_entropy
 from ..backends.table import known
 from ._shared import in_callers_words, listed
 
@@ -72,12 +73,13 @@ def _sorted(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return classes
 
 
-def _is_positive(y_true: Any, labels: Any, columns: int) -> npt.NDArray[np.bool_]:
-    """Which labels are of the second class, in sorted order."""
+def _class_numbers(y_true: Any, labels: Any, columns: int) -> npt.NDArray[Any]:
+    """Of each label the place of its class, in sorted order."""
     given = _on_host("y_true", y_true)
     if given.dtype.kind == "f" and np.any(given != np.trunc(given)):
         raise ValueError(
-            "`y_true` must be classes; xploss.binary_cross_entropy takes soft labels"
+            "`y_true` must be classes; xploss.binary_cross_entropy and "
+            "xploss.categorical_cross_entropy take soft labels"
         )
     classes = np.unique(given)
     if labels is not None:
@@ -89,7 +91,7 @@ def _is_positive(y_true: Any, labels: Any, columns: int) -> npt.NDArray[np.bool_
             f"labels {classes.tolist()}"
         )
     _check_classes(classes, labels, columns)
-    return np.asarray(given == classes[1])
+    return np.searchsorted(classes, given)
 
 
 def _check_classes(classes: npt.NDArray[Any], labels: Any, columns: int) -> None:
@@ -97,16 +99,12 @@ def _check_classes(classes: npt.NDArray[Any], labels: Any, columns: int) -> None
     if len(classes) < 2:
         raise ValueError(
             f"{name} contains only one label ({', '.join(map(str, classes))}); pass "
-            f"both classes as `labels`"
+            f"all classes as `labels`"
         )
     if len(classes) != columns:
         raise ValueError(
             f"{name} and y_proba contain different number of classes: "
             f"{len(classes)} vs {columns}"
-        )
-    if columns > 2:
-        raise NotImplementedError(
-            f"log_loss is binary here; got {columns} classes: use sklearn.metrics"
         )
 
 
@@ -192,9 +190,9 @@ def _check_lengths(first: Anchor, labels: Any, weights: Any) -> None:
             )
 
 
-_loss = in_callers_words(probs="y_proba", labels="y_true", weights="sample_weight")(
-    binary_cross_entropy
-)
+_in_words = in_callers_words(probs="y_proba", labels="y_true", weights="sample_weight")
+_loss = _in_words(binary_cross_entropy)
+_loss_of_classes = _in_words(categorical_cross_entropy)
 
 
 def log_loss(
@@ -205,7 +203,7 @@ def log_loss(
     sample_weight: Any = None,
     labels: Any = None,
 ) -> Any:
-    """`sklearn.metrics.log_loss` of two classes.
+    """`sklearn.metrics.log_loss`, of two classes or more.
 
     Probabilities are clipped to [eps, 1 - eps] for the eps of their dtype, as there.
     But for NumPy it is not looked whether probabilities are in [0, 1], since it would
@@ -215,15 +213,15 @@ def log_loss(
     Parameters
     ----------
     y_true : list, array, Series (n,), or one column, of numbers or strings
-        Host data: it is looked at, wherever it is.  The second class of the two, in
+        Host data: it is looked at, wherever it is.  Of two classes the second, in
         sorted order, is the positive one.
-    y_proba : list, array, Series or DataFrame (n,), (n, 1) or (n, 2)
-        The positive class's probabilities, or both classes' in sorted order.  Integers
+    y_proba : list, array, Series or DataFrame (n,), (n, 1) or (n, C)
+        The positive class's probabilities, or all classes' in sorted order.  Integers
         are made the library's own float; a list and pandas' are taken for NumPy's.
     normalize : bool
         sum(w*l) / sum(w), or else sum(w*l).
     sample_weight : list, array or Series (n,), optional
-    labels : list, array or Series of the two classes, optional
+    labels : list, array or Series of the classes, optional
         By default those in `y_true`.
 
     Returns
@@ -241,7 +239,7 @@ def log_loss(
     ZeroDivisionError
         Weights of the host whose sum is 0.
     NotImplementedError
-        More than two classes; a `y_true` of several columns.
+        A `y_true` of several columns.
     TypeError
         A wrong kind or dtype.
 
@@ -258,14 +256,18 @@ def log_loss(
     xp, probs = first.xp, first.array
     columns = 1 if probs.ndim == 1 else probs.shape[1]
     classes = 2 if columns == 1 else columns
-    positive = _to_library_of(first, _is_positive(y_true, labels, classes), xp.bool)
+    numbers = _class_numbers(y_true, labels, classes)
+    if columns > 2:
+        positive = _to_library_of(first, numbers, xp.int32)
+    else:
+        positive = _to_library_of(first, numbers == 1, xp.bool)
     sample_weight = _checked_weights(first, sample_weight, bool(normalize))
     _check_lengths(first, positive, sample_weight)
     if columns == 2:
         probs, positive = xp.where(positive, probs[:, 1], probs[:, 0]), 1.0
-    elif probs.ndim == 2:
+    elif columns == 1 and probs.ndim == 2:
         probs = probs[:, 0]
-    loss = _loss(
+    loss = (_loss_of_classes if columns > 2 else _loss)(
         xp.where((probs < 0.0) | (probs > 1.0), math.nan, probs),
         positive,
         eps=float(xp.finfo(probs.dtype).eps),

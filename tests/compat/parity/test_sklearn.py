@@ -277,5 +277,40 @@ def test_a_scorer_of_tables():
     np.testing.assert_allclose(*scores, rtol=64 * EPS)
 
 
+# ---- many classes --------------------------------------------------------------------
+
+CLASS_PROBS = np.random.default_rng(1).dirichlet(np.ones(4), 60)
+CLASS_NUMBERS = np.random.default_rng(2).integers(0, 4, 60)
+ANIMALS = np.array(["ant", "bee", "cat", "dog"])
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_many_classes(normalize, weighted, dtype):
+    weights = np.linspace(0.5, 2.0, 60) if weighted else None
+    options = {"normalize": normalize, "sample_weight": weights}
+    probs = CLASS_PROBS.astype(dtype)
+    probs[3] = [1.0, 0.0, 0.0, 0.0]  # clipped
+    for labels in (CLASS_NUMBERS, ANIMALS[CLASS_NUMBERS], CLASS_NUMBERS * 2 - 3):
+        theirs = sklearn.metrics.log_loss(labels, probs, **options)
+        made = ours.log_loss(labels, probs, **options)
+        assert abs(made / theirs - 1) < 64 * np.finfo(dtype).eps
+
+
+def test_classes_that_are_named():
+    """Of which some have no sample; their order is the sorted one, as it is there."""
+    few = np.array([0, 1, 1, 0])
+    labels = [0, 1, 2, 3]
+    theirs = sklearn.metrics.log_loss(few, CLASS_PROBS[:4], labels=labels)
+    made = ours.log_loss(few, CLASS_PROBS[:4], labels=labels)
+    assert abs(made / theirs - 1) < 1e-14
+    for module in (sklearn.metrics, ours):
+        with pytest.raises(ValueError, match="different number of classes"):
+            module.log_loss(few, CLASS_PROBS[:4])
+        with pytest.raises(ValueError, match="not belonging to the passed"):
+            module.log_loss([0, 9, 1, 2], CLASS_PROBS[:4], labels=[0, 1, 2, 3])
+
+
 def test_deviations(request):
     check_page(PEER, request.config.getoption("--write-deviations"))
