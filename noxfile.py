@@ -230,7 +230,7 @@ def examples(session: nox.Session) -> None:
     """Examples, `python -m xploss`, wrong calls, types: with every backend there."""
     python = shared(session, "types")
     run(session, python, "xploss")
-    for name in ("replicas", "breast_cancer"):
+    for name in ("replicas", "breast_cancer", "digits"):
         session.run(python, f"examples/{name}.py", external=True)
     names = ["tests/pages/test_examples.py", "tests/pages/test_main.py"]
     run(session, python, "pytest", "--backend=numpy", *names)
