@@ -1,4 +1,4 @@
-"""Multinomial regression on scikit-learn's digits, by Newton's method without a Hessian.
+"""Multinomial regression on the digits by Newton's method, without a Hessian.
 
     python examples/digits.py
 
@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 from xploss import hessian_product, softmax_cross_entropy, value_and_grad
 
-C = 0.01  # a strong penalty
+C = 0.001  # a strong penalty
 CLOSE = 1e-5  # largest difference of a coefficient from scikit-learn's
 
 
@@ -64,7 +64,7 @@ def by_newton(table: Table) -> tuple[Any, int]:
         return (table.design.T @ moved + table.ridge * v).ravel()
 
     start = np.zeros(shape[0] * shape[1])
-    options = {"xtol": 1e-9, "maxiter": 200}
+    options = {"xtol": 1e-7, "maxiter": 200}
     found = minimize(
         objective, start, method="Newton-CG", jac=True, hessp=times, options=options
     )
