@@ -74,8 +74,8 @@ def labels_of(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
         return labels, None
     if len(got) != len(rows) or not same_shape(got, rows):
         raise ValueError(
-            f"`labels` must be numbers of classes of shape {rows}, or masses of the "
-            f"shape of `{first.name}`, {shape}; got shape {got}"
+            f"`labels` must have the shape of `{first.name}`, {shape}, for masses, or "
+            f"{rows}, for numbers of classes; got shape {got}"
         )
     if dtype_name(labels) not in INTEGERS:
         raise TypeError(

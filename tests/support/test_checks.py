@@ -33,9 +33,27 @@ def with_every_option(function, **options):
     return with_options
 
 
+def with_every_option_of_rows(function, **options):
+    def with_options(logits, labels):
+        row = logits[:, 0]
+        return function(
+            logits,
+            labels,
+            class_weights=logits[0, :] * logits[0, :] + 0.5,
+            label_smoothing=0.1,
+            weights=row * row + 0.5,
+            where=row < 1.75,
+            **options,
+        )
+
+    return with_options
+
+
 def of_probabilities(function):
     return lambda logits, labels: function(logits * 0.1 + 0.5, labels)
 
+
+rows = xploss.softmax_cross_entropy
 
 LOSSES = {
     "per element": per_element,
@@ -54,6 +72,15 @@ LOSSES = {
     "grad_and_hess, every option": with_every_option(
         xploss.grad_and_hess(cross_entropy)
     ),
+    "rows": rows,
+    "rows, per row": partial(rows, reduction="none"),
+    "rows, every option": with_every_option_of_rows(rows, z_loss=0.1),
+    "rows, weighted mean": with_every_option_of_rows(rows, reduction="weighted_mean"),
+    "rows, value_and_grad": with_every_option_of_rows(xploss.value_and_grad(rows)),
+    "rows, grad_and_hess": with_every_option_of_rows(xploss.grad_and_hess(rows)),
+    "rows, hessian_product": lambda x, y: xploss.hessian_product(rows)(x, y, x),
+    "rows, focal": xploss.value_and_grad(xploss.softmax_focal_loss),
+    "rows of probabilities": of_probabilities(xploss.categorical_cross_entropy),
     "probabilities": of_probabilities(xploss.binary_cross_entropy),
     "probabilities, clipped": of_probabilities(
         partial(xploss.binary_cross_entropy, eps=0.3, reduction="none")
