@@ -405,13 +405,13 @@ WRONG = {
     "another length": (
         ValueError,
         {"labels": np.zeros(3, int)},
-        r"or \(4,\), for numbers",
+        r"\(4,\), for num",
     ),
-    "other masses": (ValueError, {"labels": np.zeros((4, 4))}, r"\(4, 3\), for masses"),
+    "other masses": (ValueError, {"labels": np.zeros((4, 4))}, r"\(4, 3\), for m"),
     "spread masses": (
         ValueError,
         {"labels": np.zeros((1, 3))},
-        r"\(4, 3\), for masses",
+        r"\(4, 3\), for m",
     ),
     "an axis beyond": (ValueError, {"class_axis": 2}, "`class_axis` must be axes of a"),
     "no axis": (TypeError, {"class_axis": None}, "`class_axis` must be an int"),
