@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
-from xploss.report.exact import FORMATS, reference, smallest_normal, spacing, ulps
+from xploss.report.exact import (
+    FORMATS,
+    reference,
+    row_reference,
+    smallest_normal,
+    spacing,
+    ulps,
+)
 
 SIZES = [5e-324, 1e-30, 0.3, 1, 17, 37, 88, 119.9, 120, 120.1, 745, 800, 1e4, 1e30]
 LOGITS = [0.0, -0.0, *(sign * size for size in SIZES for sign in (1.0, -1.0))]
@@ -160,3 +167,23 @@ def test_a_wrong_digit_is_seen():
             value = by_mpmath(logit, label)[0]
             off = reference(logit, label).value * (1 + Decimal("1e-20"))
             assert not close(off, value, value)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize(
+    "logits", [(1.0, 2.0, 3.0), (40.0, 0.0, -5.0), (0.5, 0.5, -100.0)]
+)
+def test_rows_agree_with_mpmath_to_40_digits(logits, number):
+    with mp.workdps(200):
+        total = mp.log(mp.fsum(mp.exp(mpf(x)) for x in logits))
+        exact = total - mpf(logits[number])
+        made = mpf(str(row_reference(logits, number)))
+        assert abs(made - exact) <= mpf(10) ** -40 * exact
+
+
+def test_rows_at_infinity():
+    inf = math.inf
+    assert row_reference((inf, 0.0), 0) == 0
+    assert row_reference((inf, 0.0), 1) == Decimal("inf")
+    assert row_reference((-inf, 0.0), 0) == Decimal("inf")
+    assert row_reference((-inf, 0.0), 1) == 0

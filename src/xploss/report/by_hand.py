@@ -1,6 +1,6 @@
-"""Binary cross-entropy as it is written by hand in NumPy, faults and all.
+"""Cross-entropy as it is written by hand in NumPy, faults and all.
 
-The losses use nothing of this: it is what they are shown beside.  None of the three
+The losses use nothing of this: it is what they are shown beside.  None of them
 raises an exception where it fails; NumPy warns at most.
 """
 
@@ -39,3 +39,24 @@ def max_form(logits: Any, labels: Any) -> Any:
     """
     tail = np.log(1 + np.exp(-np.abs(logits)))
     return np.maximum(logits, 0) - logits * labels + tail
+
+
+def log_softmax(logits: Any, masses: Any) -> Any:
+    """-sum(y * (z - log(sum(exp(z))))) of z = x - max(x), often called stable.
+
+    Fails at a confident right answer: in float64 the sum is 1 from a margin of 37 on,
+    and the loss 0; and at infinite logits, with NaN by 0 * inf or inf - inf.
+    """
+    z = logits - logits.max(axis=-1, keepdims=True)
+    logs = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+    return -(masses * logs).sum(axis=-1)
+
+
+def softmax_epsilon(logits: Any, masses: Any) -> Any:
+    """-sum(y * log(p + 1e-7)) of p = softmax(x).
+
+    Fails at every confident answer, as `epsilon_inside` does.
+    """
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    p = e / e.sum(axis=-1, keepdims=True)
+    return -(masses * np.log(p + 1e-7)).sum(axis=-1)

@@ -1,4 +1,4 @@
-"""The job, shown: binary cross-entropy by hand, by xploss, and exactly."""
+"""The job, shown: cross-entropies by hand, by xploss, and exactly."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 import xploss
 
 from . import by_hand
-from .exact import reference
+from .exact import reference, row_reference
 from .terminal import heading, show, styled
 
 
@@ -56,3 +56,43 @@ def show_job() -> None:
             show(job_row(logit, label))
     show()
     show("! wrong in the digits shown.  exact: in 100 decimals, rounded to float64.")
+
+
+# ---- many classes --------------------------------------------------------------------
+
+
+def our_rows(logits: Any, masses: Any) -> Any:
+    return xploss.softmax_cross_entropy(logits, masses, reduction="none")
+
+
+ROW_COLUMNS = {
+    "log-softmax": by_hand.log_softmax,
+    "with 1e-7": by_hand.softmax_epsilon,
+    "xploss": our_rows,
+}
+SHOWN_ROWS = (
+    (1.0, 2.0, 3.0),
+    (40.0, 0.0, -5.0),
+    (0.0, 40.0, -5.0),
+    (0.0, 0.0, -math.inf),
+    (math.inf, 0.0, 0.0),
+)
+
+
+def row_of_classes(logits: tuple[float, ...]) -> str:
+    """Of the first class's label."""
+    exact = float(row_reference(logits, 0))
+    arrays = np.array([logits]), np.eye(len(logits))[:1]
+    with np.errstate(all="ignore"):
+        numbers = [float(function(*arrays)[0]) for function in ROW_COLUMNS.values()]
+    cells = "".join(job_cell(number, exact) for number in numbers)
+    return f"{'  '.join(f'{x:g}' for x in logits):18} {cells}{digits(exact):>12}"
+
+
+def show_rows() -> None:
+    heading("Three classes, the first of them the label's")
+    titles = "".join(f"{title:>13} " for title in ROW_COLUMNS)
+    show(f"{'logits':18} {titles}{'exact':>12}")
+    show()
+    for logits in SHOWN_ROWS:
+        show(row_of_classes(logits))

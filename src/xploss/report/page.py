@@ -10,7 +10,7 @@ import xploss
 
 from ..backends.compiled import INSTRUCTION_SETS
 from . import libraries
-from .comparison import show_job
+from .comparison import show_job, show_rows
 from .errors import BOUND_APART, Report, bound, examine, fails, truth
 from .exact import FORMATS
 from .libraries import QUANTITIES
@@ -98,8 +98,9 @@ def verdict(reports: list[Report]) -> str:
 
 
 def main() -> int:
-    show(f"xploss {xploss.__version__}: binary losses that are exact on any array")
+    show(f"xploss {xploss.__version__}: cross-entropies that are exact on any array")
     show_job()
+    show_rows()
     reports = show_libraries()
     show_errors(reports)
     show()
