@@ -882,6 +882,62 @@ def test_categorical_focal(x, from_logits, alpha, smoothing):
     rows_alike(name, ROW_MASSES, x, alpha=alpha, **options)
 
 
+ROW_CLASSES = {
+    "masses": ("CategoricalCrossentropy", {"label_smoothing": 0.125}, ROW_MASSES),
+    "numbers": ("SparseCategoricalCrossentropy", {}, ROW_MASSES.argmax(-1)),
+    "numbers, ignored": (
+        "SparseCategoricalCrossentropy",
+        {"ignore_class": 1},
+        ROW_MASSES.argmax(-1),
+    ),
+    "focal": ("CategoricalFocalCrossentropy", {"alpha": [0.5, 0.25, 1.0]}, ROW_MASSES),
+}
+
+
+@BOTH_INPUTS
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", None])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ROW_CLASSES)
+def test_classes_of_rows(x, from_logits, kind, weighted, reduction):
+    name, options, y = ROW_CLASSES[kind]
+    options = options | {"from_logits": from_logits, "reduction": reduction}
+    weights = np.linspace(0.5, 2.0, 8).reshape(2, 4).astype("float32")
+    weights = weights if weighted else None
+    theirs = getattr(keras.losses, name)(**options)
+    made = getattr(ours, name)(**options)
+    assert isinstance(made, keras.losses.Loss)
+    assert made.get_config().keys() >= theirs.get_config().keys()
+    tensor = keras.ops.convert_to_tensor(x)
+    results = [
+        np.asarray(keras.ops.convert_to_numpy(loss(y, tensor, weights)))
+        for loss in (theirs, made)
+    ]
+    assert results[0].shape == results[1].shape
+    np.testing.assert_allclose(results[1], results[0], rtol=64 * EPS32, atol=4 * EPS32)
+
+
+@pytest.mark.skipif(BACKEND == "numpy", reason="Keras does not train on NumPy")
+@pytest.mark.parametrize("kind", ["masses", "numbers", "focal"])
+def test_a_model_of_many_classes_is_trained_saved_and_loaded(kind, tmp_path):
+    name, _, y = ROW_CLASSES[kind]
+    x, y = ROWS.reshape(8, 3), y.reshape(8, -1).squeeze()
+    histories = []
+    for losses in (keras.losses, ours):
+        keras.utils.set_random_seed(0)
+        head = keras.layers.Dense(3, kernel_initializer="zeros")
+        model = keras.Sequential([keras.layers.Input((3,)), head])
+        loss = getattr(losses, name)(from_logits=True)
+        model.compile(optimizer=keras.optimizers.SGD(0.5), loss=loss)
+        weights = np.linspace(0.5, 2.0, 8)
+        fit = model.fit(x, y, sample_weight=weights, epochs=3, verbose=0, shuffle=False)
+        histories.append(fit.history["loss"])
+    np.testing.assert_allclose(*histories, rtol=1e-4)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras").loss
+    assert type(loaded) is type(loss)
+    assert loaded.get_config() == loss.get_config()
+
+
 def test_what_it_loses_of_many_classes():
     x, y = np.array([[30.0, 0.0]], "float32"), np.array([[1.0, 0.0]], "float32")
     theirs = keras.losses.categorical_crossentropy(y, x, from_logits=True)

@@ -26,6 +26,9 @@ from ._import import once_keras_is_loaded
 __all__ = [
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "SparseCategoricalCrossentropy",
     "backend_binary_crossentropy",
     "binary_crossentropy",
     "binary_focal_crossentropy",
@@ -35,6 +38,9 @@ __all__ = [
 ]
 
 
+CLASSES = __all__[:5]
+
+
 def __dir__() -> list[str]:
     return __all__
 
@@ -42,11 +48,14 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:  # to which a module with `__getattr__` has every name
     from ._losses import BinaryCrossentropy as BinaryCrossentropy
     from ._losses import BinaryFocalCrossentropy as BinaryFocalCrossentropy
+    from ._losses import CategoricalCrossentropy as CategoricalCrossentropy
+    from ._losses import CategoricalFocalCrossentropy as CategoricalFocalCrossentropy
+    from ._losses import SparseCategoricalCrossentropy as SparseCategoricalCrossentropy
 else:
 
     def __getattr__(name: str) -> Any:
         """The classes, which Keras' subclasses of are made where it is loaded."""
-        if name not in ("BinaryCrossentropy", "BinaryFocalCrossentropy"):
+        if name not in CLASSES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from . import _losses
 

@@ -66,29 +66,32 @@ def _rows_of_probabilities(
     formula: Formula,
     y_pred: Any,
     y_true: Any,
-    axis: int,
+    class_axis: int,
     label_smoothing: Any = 0.0,
     ignore_class: int | None = None,
     alpha: Any = None,
-    options: tuple[Any, ...] = (),
+    own: tuple[Any, ...] = (),
+    weights: Any = None,
+    where: Any = None,
+    axis: Any = None,
+    reduction: str = "none",
 ) -> Any:
     first = anchor("y_pred", y_pred)
-    axis %= max(len(first.shape), 1)
-    masses, numbers = labels_of(first, y_true, axis)
+    class_axis %= max(len(first.shape), 1)
+    masses, numbers = labels_of(first, y_true, class_axis)
     smoothing = fraction(first, "label_smoothing", label_smoothing)
-    weights = class_weights_of(first, alpha, axis)
-    where = counted(first, None, numbers, ignore_class, axis)
+    class_weights = class_weights_of(first, alpha, class_axis)
     return value(
         row_call(
             first,
-            formula._replace(class_axis=axis),
+            formula._replace(class_axis=class_axis),
             masses,
-            (numbers, weights, smoothing, *options),
+            (numbers, class_weights, smoothing, *own),
+            class_axis,
+            weights,
+            counted(first, where, numbers, ignore_class, class_axis),
             axis,
-            None,
-            where,
-            None,
-            "none",
+            reduction,
         )
     )
 
@@ -97,6 +100,77 @@ def _rows_of_probabilities(
 
 
 @_in_keras_words
+def of_masses(
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool,
+    label_smoothing: float,
+    class_axis: int,
+    **options: Any,
+) -> Any:
+    y_true, y_pred = together(y_true, y_pred)
+    _check_shapes(y_true, y_pred)
+    options["label_smoothing"] = label_smoothing
+    if from_logits:
+        return softmax_cross_entropy(y_pred, y_true, class_axis=class_axis, **options)
+    return _rows_of_probabilities(
+        OF_PROBABILITIES, y_pred, y_true, class_axis, **options
+    )
+
+
+@_in_keras_words
+def of_numbers(
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool,
+    ignore_class: int | None,
+    class_axis: int,
+    **options: Any,
+) -> Any:
+    y_true, y_pred = together(y_true, y_pred)
+    y_true = _numbers(y_true, y_pred, class_axis)
+    if from_logits:
+        return softmax_cross_entropy(
+            y_pred,
+            y_true,
+            class_axis=class_axis,
+            ignore_index=ignore_class,
+            **options,
+        )
+    options["ignore_class"] = ignore_class
+    return _rows_of_probabilities(
+        OF_PROBABILITIES, y_pred, y_true, class_axis, **options
+    )
+
+
+@_in_keras_words
+def focal_of_masses(
+    y_true: Any,
+    y_pred: Any,
+    alpha: Any,
+    gamma: float,
+    from_logits: bool,
+    label_smoothing: float,
+    class_axis: int,
+    **options: Any,
+) -> Any:
+    y_true, y_pred = together(y_true, y_pred)
+    _check_shapes(y_true, y_pred)
+    first = anchor("y_pred", y_pred)
+    gamma = check_least("gamma", first.scalar("gamma", gamma))
+    if is_number(alpha):
+        alpha = [check_fraction("alpha", alpha)] * int(first.shape[class_axis])
+    alpha = to_library_of("alpha", alpha, "y_pred", y_pred)
+    options["label_smoothing"] = label_smoothing
+    if from_logits:
+        options |= {"gamma": gamma, "class_weights": alpha}
+        return softmax_focal_loss(y_pred, y_true, class_axis=class_axis, **options)
+    options |= {"alpha": alpha, "own": (gamma,)}
+    return _rows_of_probabilities(
+        FOCAL_OF_PROBABILITIES, y_pred, y_true, class_axis, **options
+    )
+
+
 def categorical_crossentropy(
     y_true: Any,
     y_pred: Any,
@@ -131,18 +205,8 @@ def categorical_crossentropy(
     >>> print(categorical_crossentropy(y_true, y_pred))
     [0.05129329 2.30258509]
     """
-    y_true, y_pred = together(y_true, y_pred)
-    _check_shapes(y_true, y_pred)
-    if from_logits:
-        return softmax_cross_entropy(
-            y_pred,
-            y_true,
-            class_axis=axis,
-            label_smoothing=label_smoothing,
-            reduction="none",
-        )
-    return _rows_of_probabilities(
-        OF_PROBABILITIES, y_pred, y_true, axis, label_smoothing
+    return of_masses(
+        y_true, y_pred, from_logits, label_smoothing, axis, reduction="none"
     )
 
 
@@ -156,7 +220,6 @@ def _check_shapes(y_true: Any, y_pred: Any) -> None:
         )
 
 
-@_in_keras_words
 def sparse_categorical_crossentropy(
     y_true: Any,
     y_pred: Any,
@@ -190,19 +253,7 @@ def sparse_categorical_crossentropy(
     >>> print(sparse_categorical_crossentropy(np.array([1, 2]), y_pred))
     [0.05129329 2.30258509]
     """
-    y_true, y_pred = together(y_true, y_pred)
-    y_true = _numbers(y_true, y_pred, axis)
-    if from_logits:
-        return softmax_cross_entropy(
-            y_pred,
-            y_true,
-            class_axis=axis,
-            ignore_index=ignore_class,
-            reduction="none",
-        )
-    return _rows_of_probabilities(
-        OF_PROBABILITIES, y_pred, y_true, axis, ignore_class=ignore_class
-    )
+    return of_numbers(y_true, y_pred, from_logits, ignore_class, axis, reduction="none")
 
 
 def _numbers(y_true: Any, y_pred: Any, axis: int) -> Any:
@@ -221,7 +272,6 @@ def _unchanged(xp: Any, array: Any) -> Any:
     return array
 
 
-@_in_keras_words
 def categorical_focal_crossentropy(
     y_true: Any,
     y_pred: Any,
@@ -253,33 +303,13 @@ def categorical_focal_crossentropy(
     >>> print(categorical_focal_crossentropy(y_true, y_pred))
     [2.63401289e-04 6.75912094e-01]
     """
-    y_true, y_pred = together(y_true, y_pred)
-    _check_shapes(y_true, y_pred)
-    first = anchor("y_pred", y_pred)
-    gamma = check_least("gamma", first.scalar("gamma", gamma))
-    if is_number(alpha):
-        alpha = _of_each(first, check_fraction("alpha", alpha), axis)
-    alpha = to_library_of("alpha", alpha, "y_pred", y_pred)
-    if from_logits:
-        return softmax_focal_loss(
-            y_pred,
-            y_true,
-            gamma=gamma,
-            class_axis=axis,
-            class_weights=alpha,
-            label_smoothing=label_smoothing,
-            reduction="none",
-        )
-    return _rows_of_probabilities(
-        FOCAL_OF_PROBABILITIES,
-        y_pred,
+    return focal_of_masses(
         y_true,
-        axis,
+        y_pred,
+        alpha,
+        gamma,
+        from_logits,
         label_smoothing,
-        alpha=alpha,
-        options=(gamma,),
+        axis,
+        reduction="none",
     )
-
-
-def _of_each(first: Any, alpha: float, axis: int) -> list[float]:
-    return [alpha] * int(first.shape[axis])

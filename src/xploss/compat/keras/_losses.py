@@ -13,6 +13,7 @@ from ..._arguments import anchor, backend_of, check_axis
 from ..._arrays import FLOATS, REALS, dtype_name, fits, is_number
 from ...backends.base import Backend
 from .._shared import to_library_of
+from ._categorical import focal_of_masses, of_masses, of_numbers
 from ._functions import crossentropy, focal_crossentropy, together
 
 # ---- shapes beside the losses ------------------------------------------------------
@@ -190,7 +191,7 @@ class Loss:
         return y_true, y_pred if dtype is None else _cast(backend, y_pred, dtype)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        if type(self).call is not Loss.call:  # a subclass with losses of its own
+        if type(self).call not in (Loss.call, RowLoss.call):  # of a user's own
             return super().__call__(y_true, y_pred, sample_weight)  # type: ignore[misc]
         mask = self._mask(y_pred)
         y_true, y_pred = self._arrays(y_true, y_pred)
@@ -202,12 +203,23 @@ class Loss:
             self._loss,
             y_true,
             y_pred,
-            weights=_fitted("sample_weight", sample_weight, losses, sorted(axes)),
-            where=_fitted("mask", mask, losses, sorted(axes)),
+            weights=self._fitted("sample_weight", sample_weight, losses, axes),
+            where=self._fitted("mask", mask, losses, axes),
         )
         if not losses:  # one loss, which no reduction changes
             return loss(axis=None, reduction="mean")
-        return _reduced(loss, self.reduction, axes, math.prod([shape[k] for k in axes]))
+        return self._reduced(loss, axes, shape)
+
+    def _fitted(
+        self, name: str, values: Any, losses: tuple[Any, ...], axes: tuple[int, ...]
+    ) -> Any:
+        return _fitted(name, values, losses, sorted(axes))
+
+    def _reduced(
+        self, loss: Callable[..., Any], axes: tuple[int, ...], shape: tuple[Any, ...]
+    ) -> Any:
+        size = math.prod([shape[k] for k in axes])
+        return _reduced(loss, self.reduction, axes, size)
 
     def get_config(self) -> dict[str, Any]:
         """Every argument, by name."""
@@ -342,3 +354,178 @@ class BinaryFocalCrossentropy(Loss):
         """Every argument, by name."""
         names = ("apply_class_balancing", "alpha", "gamma")
         return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+# ---- many classes --------------------------------------------------------------------
+
+
+class RowLoss(Loss):
+    """A loss of rows along an axis, weighted by sample and reduced."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The losses, one a row, neither weighted nor reduced."""
+        y_true, y_pred = self._arrays(y_true, y_pred)
+        return self._loss(y_true, y_pred, axis=None, reduction="none")
+
+    def _fitted(
+        self, name: str, values: Any, losses: tuple[Any, ...], axes: tuple[int, ...]
+    ) -> Any:
+        """The losses have no class axis, and neither have their weights."""
+        return _fitted(name, values, losses, ())
+
+    def _reduced(
+        self, loss: Callable[..., Any], axes: tuple[int, ...], shape: tuple[Any, ...]
+    ) -> Any:
+        return loss(axis=None, reduction=REDUCTIONS[self.reduction])
+
+
+class CategoricalCrossentropy(RowLoss):
+    """`keras.losses.CategoricalCrossentropy`, on any array and in `model.compile`.
+
+    The loss is `categorical_crossentropy`; calls, weights, dtypes, errors and what
+    differs from Keras are as for `BinaryCrossentropy`.
+
+    Parameters
+    ----------
+    from_logits : bool
+    label_smoothing : number from 0 to 1
+    axis : int
+        Along which the classes lie.
+    reduction, name, dtype
+        As for `BinaryCrossentropy`, of one loss a row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y_true = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> y_pred = np.array([[0.05, 0.95, 0.0], [0.1, 0.8, 0.1]])
+    >>> print(f"{CategoricalCrossentropy()(y_true, y_pred):.6f}")
+    1.176939
+    """
+
+    KERAS_NAME = "categorical_crossentropy"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = KERAS_NAME,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
+
+    def _loss(self, y_true: Any, y_pred: Any, **options: Any) -> Any:
+        return of_masses(
+            y_true,
+            y_pred,
+            self.from_logits,
+            self.label_smoothing,
+            self.axis,
+            **options,
+        )
+
+
+class SparseCategoricalCrossentropy(RowLoss):
+    """`keras.losses.SparseCategoricalCrossentropy`, on any array and in a model.
+
+    The loss is `sparse_categorical_crossentropy`; the rest is as for
+    `CategoricalCrossentropy`.
+
+    Parameters
+    ----------
+    from_logits : bool
+    ignore_class : int, optional
+        Rows of this class count nowhere.
+    axis, reduction, name, dtype
+        As for `CategoricalCrossentropy`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y_pred = np.array([[0.05, 0.95, 0.0], [0.1, 0.8, 0.1]])
+    >>> print(f"{SparseCategoricalCrossentropy()(np.array([1, 2]), y_pred):.6f}")
+    1.176939
+    """
+
+    KERAS_NAME = "sparse_categorical_crossentropy"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = KERAS_NAME,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(from_logits, 0.0, axis, reduction, name, dtype)
+        self.ignore_class = ignore_class
+
+    def _loss(self, y_true: Any, y_pred: Any, **options: Any) -> Any:
+        return of_numbers(
+            y_true, y_pred, self.from_logits, self.ignore_class, self.axis, **options
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Every argument, by name."""
+        config = super().get_config() | {"ignore_class": self.ignore_class}
+        del config["label_smoothing"]
+        return config
+
+
+class CategoricalFocalCrossentropy(RowLoss):
+    """`keras.losses.CategoricalFocalCrossentropy`, on any array and in a model.
+
+    The loss is `categorical_focal_crossentropy`; the rest is as for
+    `CategoricalCrossentropy`.
+
+    Parameters
+    ----------
+    alpha : number from 0 to 1, or list (C,)
+    gamma : number of at least 0
+    from_logits, label_smoothing, axis, reduction, name, dtype
+        As for `CategoricalCrossentropy`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y_true = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> y_pred = np.array([[0.05, 0.9, 0.05], [0.1, 0.85, 0.05]])
+    >>> print(f"{CategoricalFocalCrossentropy()(y_true, y_pred):.6f}")
+    0.338088
+    """
+
+    KERAS_NAME = "categorical_focal_crossentropy"
+
+    def __init__(
+        self,
+        alpha: Any = 0.25,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = KERAS_NAME,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
+        self.alpha = alpha
+        self.gamma = gamma
+
+    def _loss(self, y_true: Any, y_pred: Any, **options: Any) -> Any:
+        return focal_of_masses(
+            y_true,
+            y_pred,
+            self.alpha,
+            self.gamma,
+            self.from_logits,
+            self.label_smoothing,
+            self.axis,
+            **options,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Every argument, by name."""
+        return super().get_config() | {"alpha": self.alpha, "gamma": self.gamma}

@@ -21,7 +21,10 @@ from ._losses import (
     PREFIX,
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
     Loss,
+    SparseCategoricalCrossentropy,
 )
 
 
@@ -59,6 +62,30 @@ class ExactBinaryFocalCrossentropy(
     __doc__ = BinaryFocalCrossentropy.__doc__
 
 
+@keras.saving.register_keras_serializable("xploss", "CategoricalCrossentropy")
+class ExactCategoricalCrossentropy(
+    _OfKeras, CategoricalCrossentropy, keras.losses.Loss
+):
+    __doc__ = CategoricalCrossentropy.__doc__
+
+
+@keras.saving.register_keras_serializable("xploss", "SparseCategoricalCrossentropy")
+class ExactSparseCategoricalCrossentropy(
+    _OfKeras, SparseCategoricalCrossentropy, keras.losses.Loss
+):
+    __doc__ = SparseCategoricalCrossentropy.__doc__
+
+
+@keras.saving.register_keras_serializable("xploss", "CategoricalFocalCrossentropy")
+class ExactCategoricalFocalCrossentropy(
+    _OfKeras, CategoricalFocalCrossentropy, keras.losses.Loss
+):
+    __doc__ = CategoricalFocalCrossentropy.__doc__
+
+
+OF_KERAS[CategoricalCrossentropy] = ExactCategoricalCrossentropy
+OF_KERAS[SparseCategoricalCrossentropy] = ExactSparseCategoricalCrossentropy
+OF_KERAS[CategoricalFocalCrossentropy] = ExactCategoricalFocalCrossentropy
 OF_KERAS[BinaryCrossentropy] = ExactBinaryCrossentropy
 OF_KERAS[BinaryFocalCrossentropy] = ExactBinaryFocalCrossentropy
 
