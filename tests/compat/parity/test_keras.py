@@ -828,7 +828,7 @@ def test_ours_imported_before_keras():
 
 # ---- many classes: moderate numbers, where Keras is right to a few ulp of float32 ----
 
-ROWS = np.random.default_rng(1).normal(size=(2, 4, 3)).astype("float32")
+CLASS_ROWS = np.random.default_rng(1).normal(size=(2, 4, 3)).astype("float32")
 ROW_PROBS = np.random.default_rng(2).dirichlet(np.ones(3), (2, 4)).astype("float32")
 ROW_MASSES = np.random.default_rng(3).dirichlet(np.ones(3), (2, 4)).astype("float32")
 
@@ -845,7 +845,7 @@ def rows_alike(name, y, x, **options):
 EPS32 = float(np.finfo("float32").eps)
 BOTH_INPUTS = pytest.mark.parametrize(
     ("x", "from_logits"),
-    [(ROWS, True), (ROW_PROBS * 2, False)],
+    [(CLASS_ROWS, True), (ROW_PROBS * 2, False)],
     ids=["logits", "p"],
 )
 
@@ -920,7 +920,7 @@ def test_classes_of_rows(x, from_logits, kind, weighted, reduction):
 @pytest.mark.parametrize("kind", ["masses", "numbers", "focal"])
 def test_a_model_of_many_classes_is_trained_saved_and_loaded(kind, tmp_path):
     name, _, y = ROW_CLASSES[kind]
-    x, y = ROWS.reshape(8, 3), y.reshape(8, -1).squeeze()
+    x, y = CLASS_ROWS.reshape(8, 3), y.reshape(8, -1).squeeze()
     histories = []
     for losses in (keras.losses, ours):
         keras.utils.set_random_seed(0)
