@@ -153,8 +153,8 @@ static int interrupted(void *context) {
     return signal;
 }
 
-/* Where Python ends, it ends a thread that asks it, which OpenMP does not bear.  An
-   interrupt is for the main thread, which is not ended. */
+/* An interrupt is for the main thread.  Where Python ends, it ends any other that asks
+   it, which within OpenMP's own frames is not defined. */
 static int (*asked(const Job *job))(void *) {
 #ifdef __linux__
     if (job->team && syscall(SYS_gettid) != getpid()) return NULL;
