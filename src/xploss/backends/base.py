@@ -157,7 +157,7 @@ class Backend:
     ) -> Any:
         """The formula itself, in the computing dtype."""
         xp, dtype = self.xp, computing_dtype(self.xp, arguments[0])
-        within = xp if class_axis is None else self.classes(class_axis)
+        within = xp if class_axis is None else self.within_rows(class_axis)
 
         def widened(argument: Any) -> Any:
             if argument is None or isinstance(argument, float):
@@ -166,8 +166,8 @@ class Backend:
 
         return function(within, *map(widened, arguments))
 
-    def classes(self, axis: int) -> Any:
-        """What a formula of rows of classes asks for."""
+    def within_rows(self, axis: int) -> Classes:
+        """What a formula of rows along an axis asks for."""
         return Classes(self, axis)
 
     # ---- sums: a partial sum is merged with others, and finished ---------------------

@@ -101,7 +101,7 @@ class NumPy(Backend):
         made, total = in_order(job)
         return (_finished(job, total), *made) if job.summed else tuple(made)
 
-    def classes(self, axis: int) -> Any:
+    def within_rows(self, axis: int) -> Classes:
         return _Classes(self, axis)
 
 
@@ -114,11 +114,9 @@ class _Classes(Classes):
     def pick(self, values: Array, numbers: Array) -> Array:
         if not numbers.ndim:  # of all rows
             return super().pick(values, numbers)
-        last = self.classes(values) - 1
-        there = (numbers >= 0) & (numbers <= last)
-        index = np.where(there, numbers, 0).astype(np.intp)
-        picked = np.take_along_axis(values, index, axis=self.axis)
-        return np.where(there, picked, np.nan)
+        last = self.class_count(values) - 1
+        index = np.clip(np.nan_to_num(numbers), 0, last).astype(np.intp)
+        return np.take_along_axis(values, index, axis=self.axis)
 
 
 BACKEND = NumPy(np)

@@ -14,18 +14,18 @@ from .record import Array, Scalar
 
 
 class Label(NamedTuple):
-    """Masses; or, where a class has all of it, that class's number."""
+    """Masses; or, where one class has all of it, that class's number."""
 
     masses: Array | None
-    numbers: Array | None
-    total: Array | float  # of a number 1, or NaN where no class has it
+    number: Array | None = None
+    of_number: Array | float = 1.0  # 1, or NaN of a number that no class has
 
     def hot(self, xp: Any, like: Array) -> Array:
         """At the class of the number."""
-        return xp.class_index(like) == self.numbers
+        return xp.class_index(like) == self.number
 
-    def sum(self, xp: Any) -> Array | float:
-        return self.total if self.masses is None else xp.class_sum(self.masses)
+    def total(self, xp: Any) -> Array | float:
+        return self.of_number if self.masses is None else xp.class_sum(self.masses)
 
 
 def label_of(
@@ -36,11 +36,18 @@ def label_of(
     class_weights: Array | None,
     smoothing: Scalar,
 ) -> Label:
+    """As masses only where they have to be made."""
     if numbers is None or class_weights is not None or smoothing is not None:
-        masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
-        return Label(masses, None, 1.0)
-    there = (numbers >= 0.0) & (numbers <= xp.classes(logits) - 1.0)
-    return Label(None, numbers, xp.where(there, 0.0 * numbers + 1.0, float("nan")))
+        return Label(
+            class_masses(xp, logits, labels, numbers, class_weights, smoothing)
+        )
+    return Label(None, numbers, one_or_nan(xp, logits, numbers))
+
+
+def one_or_nan(xp: Any, logits: Array, numbers: Array) -> Array:
+    """1 of the number of a class, NaN of another."""
+    there = (numbers >= 0.0) & (numbers <= xp.class_count(logits) - 1.0)
+    return xp.where(there, 0.0 * numbers + 1.0, float("nan"))
 
 
 def class_masses(
@@ -60,18 +67,14 @@ def given(xp: Any, logits: Array, labels: Array | None, numbers: Array | None) -
     """As the label has them: of a number that no class has, NaN."""
     if numbers is None:
         return labels
-    index = xp.class_index(logits)
-    ones = xp.ones_like(logits)
-    there = (numbers >= 0.0) & (numbers <= xp.classes(logits) - 1.0)
-    return xp.where(
-        index == numbers, ones, xp.where(there, 0.0 * numbers, float("nan"))
-    )
+    hot = xp.where(xp.class_index(logits) == numbers, xp.ones_like(logits), 0.0)
+    return hot * one_or_nan(xp, logits, numbers)
 
 
 def smoothed(xp: Any, logits: Array, masses: Array, smoothing: Scalar) -> Array:
     if smoothing is None:
         return masses
-    return masses * (1.0 - smoothing) + smoothing / xp.classes(logits)
+    return masses * (1.0 - smoothing) + smoothing / xp.class_count(logits)
 
 
 # ---- derivatives, of what a unit of a class's mass costs ---------------------------
@@ -85,9 +88,29 @@ def by_label(
     return left if class_weights is None else times(xp, class_weights, left)
 
 
-def by_smoothing(
-    xp: Any, cost: Array, logits: Array, masses: Array, class_weights: Array | None
+def by_class_weight(
+    xp: Any,
+    cost: Array,
+    logits: Array,
+    labels: Array | None,
+    numbers: Array | None,
+    class_weights: Array | None,
+    smoothing: Scalar,
 ) -> Array:
-    """w (1 / C - y) cost."""
-    moved = times(xp, 1.0 / xp.classes(logits) - masses, cost)
-    return moved if class_weights is None else times(xp, class_weights, moved)
+    """(y (1 - s) + s / C) cost, class by class."""
+    masses = smoothed(xp, logits, given(xp, logits, labels, numbers), smoothing)
+    return times(xp, masses, cost)
+
+
+def by_smoothing(
+    xp: Any,
+    cost: Array,
+    logits: Array,
+    labels: Array | None,
+    numbers: Array | None,
+    class_weights: Array | None,
+) -> Array:
+    """w (1 / C - y) cost, class by class."""
+    moved = 1.0 / xp.class_count(logits) - given(xp, logits, labels, numbers)
+    part = times(xp, moved, cost)
+    return part if class_weights is None else times(xp, class_weights, part)

@@ -9,18 +9,21 @@ Probabilities are taken as they are: what does not sum to 1 is not divided by it
 
 from typing import Any
 
-from .class_masses import by_label, by_smoothing, class_masses, given
-from .masses import times
+from .class_masses import by_class_weight, by_label, by_smoothing, class_masses
 from .probability import Clip, clip_of
 from .record import Array, Formula, Scalar
 
 
+def checked(xp: Any, probs: Array) -> Array:
+    """p, NaN where it is none."""
+    return xp.where((probs < 0.0) | (probs > 1.0), float("nan"), probs)
+
+
 def logarithms(xp: Any, probs: Array, clip: Clip | None) -> Array:
-    """log(p), clipped; NaN above 1, as below 0."""
-    within = probs if clip is None else clip.within(xp, probs)
-    logs = xp.log(xp.where(within > 1.0, float("nan"), within))
+    """log(p), clipped."""
     if clip is None:
-        return logs
+        return xp.log(checked(xp, probs))
+    logs = xp.log(checked(xp, clip.within(xp, probs)))
     return xp.where(clip.low, clip.log_eps, xp.where(clip.high, clip.log_rest, logs))
 
 
@@ -29,94 +32,68 @@ def with_mass(xp: Any, probs: Array, masses: Array) -> Array:
     return xp.where((masses == 0.0) & (probs == 0.0), 1.0, probs)
 
 
-def value(
-    xp: Any,
-    probs: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    eps: Scalar,
-    log_eps: Scalar,
-    log_rest: Scalar,
-) -> Array:
+# ---- the record --------------------------------------------------------------------
+#
+# What follows p is (labels, numbers, class_weights, smoothing, eps, its logarithms).
+
+
+def parts(xp: Any, probs: Array, *options: Any) -> tuple[Array, Array, Clip | None]:
+    """The masses, p where there is some, and where it is clipped."""
+    masses = class_masses(xp, probs, *options[:4])
+    clip = clip_of(xp, probs, *options[4:])
+    return masses, with_mass(xp, probs, masses) if clip is None else probs, clip
+
+
+def loss_of(xp: Any, masses: Array, some: Array, clip: Clip | None) -> Array:
+    """L."""
+    return 0.0 - xp.class_sum(masses * logarithms(xp, some, clip))  # 0, not -0
+
+
+def slope_of(xp: Any, masses: Array, some: Array, clip: Clip | None) -> Array:
+    """-y / p; 0 where p was clipped."""
+    if clip is None:
+        return 0.0 - masses / checked(xp, some)
+    within = checked(xp, clip.within(xp, some))
+    return xp.where(clip.changed(), 0.0, 0.0 - masses / within)
+
+
+def value(xp: Any, probs: Array, *options: Any) -> Array:
     """L of a row."""
-    masses = class_masses(xp, probs, labels, numbers, class_weights, smoothing)
-    clip = clip_of(xp, probs, eps, log_eps, log_rest)
-    some = with_mass(xp, probs, masses) if clip is None else probs
-    logs = logarithms(xp, some, clip)
-    return 0.0 - xp.class_sum(masses * logs)  # 0, not -0
+    return loss_of(xp, *parts(xp, probs, *options))
 
 
-def slope(
-    xp: Any,
-    probs: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    eps: Scalar,
-    log_eps: Scalar,
-    log_rest: Scalar,
-) -> Array:
-    """dL/dp = -y / p; 0 where p was clipped."""
-    masses = class_masses(xp, probs, labels, numbers, class_weights, smoothing)
-    clip = clip_of(xp, probs, eps, log_eps, log_rest)
-    within = probs if clip is None else clip.within(xp, probs)
-    some = with_mass(xp, xp.where(within > 1.0, float("nan"), within), masses)
-    result = 0.0 - masses / xp.where(some < 0.0, float("nan"), some)
-    return result if clip is None else xp.where(clip.changed(), 0.0, result)
+def slope(xp: Any, probs: Array, *options: Any) -> Array:
+    """dL/dp."""
+    return slope_of(xp, *parts(xp, probs, *options))
 
 
-def value_and_slope(xp: Any, probs: Array, *arguments: Any) -> tuple[Array, Array]:
+def value_and_slope(xp: Any, probs: Array, *options: Any) -> tuple[Array, Array]:
     """(L, dL/dp)."""
-    return value(xp, probs, *arguments), slope(xp, probs, *arguments)
+    made = parts(xp, probs, *options)
+    return loss_of(xp, *made), slope_of(xp, *made)
 
 
 # ---- by the other arguments --------------------------------------------------------
 
 
-def label_slope(
-    xp: Any,
-    probs: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    *eps: Scalar,
-) -> Array:
+def cost(xp: Any, probs: Array, *eps: Scalar) -> Array:
+    """-log(p), of a unit of mass of each class."""
+    return -logarithms(xp, probs, clip_of(xp, probs, *eps))
+
+
+def label_slope(xp: Any, probs: Array, *options: Any) -> Array:
     """dL/dy = -w (1 - s) log(p)."""
-    cost = -logarithms(xp, probs, clip_of(xp, probs, *eps))
-    return by_label(xp, cost, class_weights, smoothing)
+    return by_label(xp, cost(xp, probs, *options[4:]), *options[2:4])
 
 
-def class_weights_slope(
-    xp: Any,
-    probs: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    *eps: Scalar,
-) -> Array:
+def class_weights_slope(xp: Any, probs: Array, *options: Any) -> Array:
     """dL/dw, class by class: -(y (1 - s) + s / C) log(p)."""
-    masses = class_masses(xp, probs, labels, numbers, None, smoothing)
-    return times(xp, masses, -logarithms(xp, probs, clip_of(xp, probs, *eps)))
+    return by_class_weight(xp, cost(xp, probs, *options[4:]), probs, *options[:4])
 
 
-def smoothing_slope(
-    xp: Any,
-    probs: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    *eps: Scalar,
-) -> Array:
+def smoothing_slope(xp: Any, probs: Array, *options: Any) -> Array:
     """dL/ds, class by class: -w (1 / C - y) log(p)."""
-    cost = -logarithms(xp, probs, clip_of(xp, probs, *eps))
-    masses = given(xp, probs, labels, numbers)
-    return by_smoothing(xp, cost, probs, masses, class_weights)
+    return by_smoothing(xp, cost(xp, probs, *options[4:]), probs, *options[:3])
 
 
 CATEGORICAL = Formula(

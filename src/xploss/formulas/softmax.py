@@ -44,7 +44,14 @@ of Computer Programming", volume 2, 4.2.2.
 
 from typing import Any, NamedTuple
 
-from .class_masses import Label, by_label, by_smoothing, class_masses, given, label_of
+from .class_masses import (
+    Label,
+    by_class_weight,
+    by_label,
+    by_smoothing,
+    given,
+    label_of,
+)
 from .masses import times
 from .record import Array, Formula, Scalar
 
@@ -61,6 +68,10 @@ class Row(NamedTuple):
     def log_sum(self, xp: Any) -> Array:
         """log(1 + r): how far logsumexp(x) is above the largest."""
         return xp.log1p(self.others)
+
+    def or_nan(self, xp: Any, loss: Array) -> Array:
+        """Of one class alone nothing but the largest is NaN where that is."""
+        return loss + xp.where(self.largest == self.largest, 0.0, self.largest)
 
 
 def row(xp: Any, logits: Array, differentiable: bool = True) -> Row:
@@ -91,12 +102,11 @@ def error(a: Array, b: Array) -> Array:
 def loss_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
     """L, and z * logsumexp(x)**2 beside it."""
     if label.masses is None:
-        result = xp.pick(f.gap, label.numbers) + f.log_sum(xp)
+        result = xp.pick(f.gap, label.number) + label.of_number * f.log_sum(xp)
     else:
-        total = xp.class_sum(label.masses)
+        total = label.total(xp)
         result = xp.class_sum(times(xp, label.masses, f.gap)) + total * f.log_sum(xp)
-    # Of one class alone nothing else is NaN where that is.
-    result = result + xp.where(f.largest == f.largest, 0.0, f.largest)
+    result = f.or_nan(xp, result)
     return result if z is None else result + z * log_sum_exp_of(xp, f) ** 2
 
 
@@ -122,9 +132,9 @@ def slope_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
     """
     p = probabilities(xp, f)
     if label.masses is None:
-        result = xp.where(label.hot(xp, p), -complements(xp, f, p), p) * label.total
+        result = xp.where(label.hot(xp, p), -complements(xp, f, p), p) * label.of_number
     else:
-        total = xp.class_sum(label.masses)
+        total = label.total(xp)
         rest = xp.class_sum(xp.where(f.top, 0.0, label.masses))
         at_top = rest - total * (f.others / (1.0 + f.others))
         result = xp.where(f.top, at_top, total * p - label.masses)
@@ -137,7 +147,7 @@ def curvature_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
     """t p (1 - p); and 2 z (p**2 + logsumexp(x) p (1 - p))."""
     p = probabilities(xp, f)
     variance = p * complements(xp, f, p)
-    result = label.sum(xp) * variance
+    result = label.total(xp) * variance
     if z is None:
         return result
     return result + 2.0 * z * (p * p + times(xp, variance, log_sum_exp_of(xp, f)))
@@ -150,7 +160,7 @@ def product_of(xp: Any, f: Row, label: Label, z: Scalar, vector: Array) -> Array
     u = v - v_k and s = sum of p_j u_j it is t p_j (u_j - s), at k -t p_k s, and no
     digit of p v_k, which is large, is left.
     """
-    p, total = probabilities(xp, f), label.sum(xp)
+    p, total = probabilities(xp, f), label.total(xp)
     of_top = xp.class_sum(xp.where(f.top, vector, 0.0))
     apart = xp.where(f.top, 0.0, vector - of_top)
     mean = xp.class_sum(p * apart)
@@ -162,82 +172,46 @@ def product_of(xp: Any, f: Row, label: Label, z: Scalar, vector: Array) -> Array
 
 
 # ---- the record --------------------------------------------------------------------
+#
+# What follows the logits is (labels, numbers, class_weights, smoothing, z).
 
 
-def value(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    z: Scalar,
-    differentiable: bool = True,
-) -> Array:
+def parts(
+    xp: Any, logits: Array, *options: Any, differentiable: bool = True
+) -> tuple[Row, Label, Scalar]:
+    """The row, the label's masses, and z."""
+    *label, z = options
+    return row(xp, logits, differentiable), label_of(xp, logits, *label), z
+
+
+def value(xp: Any, logits: Array, *options: Any, differentiable: bool = True) -> Array:
     """L of a row."""
-    label = label_of(xp, logits, labels, numbers, class_weights, smoothing)
-    return loss_of(xp, row(xp, logits, differentiable), label, z)
+    return loss_of(xp, *parts(xp, logits, *options, differentiable=differentiable))
 
 
-def slope(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    z: Scalar,
-    differentiable: bool = True,
-) -> Array:
+def slope(xp: Any, logits: Array, *options: Any, differentiable: bool = True) -> Array:
     """dL/dx."""
-    label = label_of(xp, logits, labels, numbers, class_weights, smoothing)
-    return slope_of(xp, row(xp, logits, differentiable), label, z)
+    return slope_of(xp, *parts(xp, logits, *options, differentiable=differentiable))
 
 
 def value_and_slope(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    z: Scalar,
-    differentiable: bool = True,
+    xp: Any, logits: Array, *options: Any, differentiable: bool = True
 ) -> tuple[Array, Array]:
     """(L, dL/dx) from one exponential."""
-    label = label_of(xp, logits, labels, numbers, class_weights, smoothing)
-    f = row(xp, logits, differentiable)
-    return loss_of(xp, f, label, z), slope_of(xp, f, label, z)
+    made = parts(xp, logits, *options, differentiable=differentiable)
+    return loss_of(xp, *made), slope_of(xp, *made)
 
 
-def slope_and_curvature(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    z: Scalar,
-) -> tuple[Array, Array]:
+def slope_and_curvature(xp: Any, logits: Array, *options: Any) -> tuple[Array, Array]:
     """(dL/dx, the diagonal of the Hessian) from one exponential."""
-    label = label_of(xp, logits, labels, numbers, class_weights, smoothing)
-    f = row(xp, logits)
-    return slope_of(xp, f, label, z), curvature_of(xp, f, label, z)
+    made = parts(xp, logits, *options)
+    return slope_of(xp, *made), curvature_of(xp, *made)
 
 
-def hessian_product(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    z: Scalar,
-    vector: Array,
-) -> Array:
-    """The whole Hessian, of a row, times a vector."""
-    label = label_of(xp, logits, labels, numbers, class_weights, smoothing)
-    return product_of(xp, row(xp, logits), label, z, vector)
+def hessian_product(xp: Any, logits: Array, *options: Any) -> Array:
+    """The whole Hessian, of a row, times a vector, which is the last of the options."""
+    *options_of_loss, vector = options
+    return product_of(xp, *parts(xp, logits, *options_of_loss), vector)
 
 
 # ---- by the other arguments --------------------------------------------------------
@@ -249,56 +223,22 @@ def cost(xp: Any, logits: Array) -> Array:
     return f.gap + f.log_sum(xp)
 
 
-def label_slope(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    z: Scalar,
-) -> Array:
+def label_slope(xp: Any, logits: Array, *options: Any) -> Array:
     """dL/dy = w (1 - s) (gap + log(1 + r))."""
-    return by_label(xp, cost(xp, logits), class_weights, smoothing)
+    return by_label(xp, cost(xp, logits), *options[2:4])
 
 
-def class_weights_slope(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    z: Scalar,
-) -> Array:
+def class_weights_slope(xp: Any, logits: Array, *options: Any) -> Array:
     """dL/dw, class by class: (y (1 - s) + s / C) (gap + log(1 + r))."""
-    masses = class_masses(xp, logits, labels, numbers, None, smoothing)
-    return times(xp, masses, cost(xp, logits))
+    return by_class_weight(xp, cost(xp, logits), logits, *options[:4])
 
 
-def smoothing_slope(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    z: Scalar,
-) -> Array:
+def smoothing_slope(xp: Any, logits: Array, *options: Any) -> Array:
     """dL/ds, class by class: w (1 / C - y) (gap + log(1 + r))."""
-    masses = given(xp, logits, labels, numbers)
-    return by_smoothing(xp, cost(xp, logits), logits, masses, class_weights)
+    return by_smoothing(xp, cost(xp, logits), logits, *options[:3])
 
 
-def z_slope(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    z: Scalar,
-) -> Array:
+def z_slope(xp: Any, logits: Array, *options: Any) -> Array:
     """dL/dz = logsumexp(x)**2, at one of the classes."""
     f = row(xp, logits)
     return xp.where(f.top, log_sum_exp_of(xp, f) ** 2, 0.0)

@@ -18,7 +18,13 @@ Source: Lin et al., "Focal Loss for Dense Object Detection", 2017.
 
 from typing import Any, NamedTuple
 
-from .class_masses import Label, by_label, by_smoothing, class_masses, given
+from .class_masses import (
+    Label,
+    by_class_weight,
+    by_label,
+    by_smoothing,
+    class_masses,
+)
 from .masses import times
 from .record import Array, Formula, Scalar
 from .softmax import Row, complements, probabilities, row, slope_of
@@ -26,6 +32,7 @@ from .softmax import Row, complements, probabilities, row, slope_of
 
 class Focus(NamedTuple):
     row: Row
+    gamma: Scalar
     power: Array  # q**gamma
     log_complement: Array  # log(q), 0 where q is 0
     cost: Array  # c
@@ -46,105 +53,71 @@ def focus(xp: Any, logits: Array, gamma: Scalar) -> Focus:
     power = xp.where(none & (gamma * some > 0.0), 0.0, xp.exp(gamma * log_complement))
     cost = f.gap + f.log_sum(xp)
     rate = xp.where(none, 1.0, times(xp, p, cost) / some)
-    return Focus(f, power, log_complement, cost, rate)
+    return Focus(f, gamma, power, log_complement, cost, rate)
 
 
-def value(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    gamma: Scalar,
-) -> Array:
+def loss_of(xp: Any, f: Focus, masses: Array) -> Array:
+    """F."""
+    return f.row.or_nan(xp, xp.class_sum(times(xp, masses, f.loss(xp))))
+
+
+def focal_slope_of(xp: Any, f: Focus, masses: Array) -> Array:
+    """dF/dx, of the cross-entropy by the masses h."""
+    weighed = masses * f.power * (1.0 + f.gamma * f.rate)
+    return slope_of(xp, f.row, Label(weighed), None)
+
+
+# ---- the record --------------------------------------------------------------------
+#
+# What follows the logits is (labels, numbers, class_weights, smoothing, gamma).
+
+
+def parts(xp: Any, logits: Array, *options: Any) -> tuple[Focus, Array]:
+    *label, gamma = options
+    return focus(xp, logits, gamma), class_masses(xp, logits, *label)
+
+
+def value(xp: Any, logits: Array, *options: Any) -> Array:
     """F of a row."""
-    f = focus(xp, logits, gamma)
-    masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
-    result = xp.class_sum(times(xp, masses, f.loss(xp)))
-    # Of one class alone nothing else is NaN where that is.
-    largest = f.row.largest
-    return result + xp.where(largest == largest, 0.0, largest)
+    return loss_of(xp, *parts(xp, logits, *options))
 
 
-def slope(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    gamma: Scalar,
-) -> Array:
+def slope(xp: Any, logits: Array, *options: Any) -> Array:
     """dF/dx."""
-    f = focus(xp, logits, gamma)
-    masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
-    weighed = masses * f.power * (1.0 + gamma * f.rate)
-    return slope_of(xp, f.row, Label(weighed, None, 1.0), None)
+    return focal_slope_of(xp, *parts(xp, logits, *options))
 
 
-def value_and_slope(xp: Any, logits: Array, *arguments: Any) -> tuple[Array, Array]:
-    """(F, dF/dx)."""
-    return value(xp, logits, *arguments), slope(xp, logits, *arguments)
+def value_and_slope(xp: Any, logits: Array, *options: Any) -> tuple[Array, Array]:
+    """(F, dF/dx) from one exponential and one logarithm."""
+    made = parts(xp, logits, *options)
+    return loss_of(xp, *made), focal_slope_of(xp, *made)
 
 
 # ---- by the other arguments --------------------------------------------------------
 
 
-def label_slope(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    gamma: Scalar,
-) -> Array:
+def label_slope(xp: Any, logits: Array, *options: Any) -> Array:
     """dF/dy = w (1 - s) q**gamma c."""
-    return by_label(xp, focus(xp, logits, gamma).loss(xp), class_weights, smoothing)
+    loss = focus(xp, logits, options[4]).loss(xp)
+    return by_label(xp, loss, *options[2:4])
 
 
-def gamma_slope(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    gamma: Scalar,
-) -> Array:
+def gamma_slope(xp: Any, logits: Array, *options: Any) -> Array:
     """dF/dgamma, class by class: y q**gamma log(q) c."""
-    f = focus(xp, logits, gamma)
-    masses = class_masses(xp, logits, labels, numbers, class_weights, smoothing)
+    f, masses = parts(xp, logits, *options)
     return times(xp, masses, times(xp, f.power * f.log_complement, f.cost))
 
 
-def class_weights_slope(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    gamma: Scalar,
-) -> Array:
+def class_weights_slope(xp: Any, logits: Array, *options: Any) -> Array:
     """dF/dw, class by class: (y (1 - s) + s / C) q**gamma c."""
-    masses = class_masses(xp, logits, labels, numbers, None, smoothing)
-    return times(xp, masses, focus(xp, logits, gamma).loss(xp))
+    loss = focus(xp, logits, options[4]).loss(xp)
+    return by_class_weight(xp, loss, logits, *options[:4])
 
 
-def smoothing_slope(
-    xp: Any,
-    logits: Array,
-    labels: Array | None,
-    numbers: Array | None,
-    class_weights: Array | None,
-    smoothing: Scalar,
-    gamma: Scalar,
-) -> Array:
+def smoothing_slope(xp: Any, logits: Array, *options: Any) -> Array:
     """dF/ds, class by class: w (1 / C - y) q**gamma c."""
-    loss, masses = focus(xp, logits, gamma).loss(xp), given(xp, logits, labels, numbers)
-    return by_smoothing(xp, loss, logits, masses, class_weights)
+    loss = focus(xp, logits, options[4]).loss(xp)
+    return by_smoothing(xp, loss, logits, *options[:3])
 
 
 SOFTMAX_FOCAL = Formula(
