@@ -108,6 +108,11 @@ def check_number(name: str, value: Any) -> None:
         raise TypeError(f"`{name}` must be a number; got {kind(value)}, {value!r:.40}")
 
 
+def check_int(name: str, value: Any, wanted: str = "an int") -> None:
+    if isinstance(value, BOOLEANS) or not hasattr(value, "__index__"):
+        raise TypeError(f"`{name}` must be {wanted}; got {kind(value)}, {value!r:.40}")
+
+
 def check_fraction(name: str, value: Any, most: float = 1.0) -> float:
     """A number in [0, most], known before anything is computed."""
     check_number(name, value)

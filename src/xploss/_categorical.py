@@ -7,6 +7,7 @@ from ._arguments import (
     Reduction,
     anchor,
     check_axis,
+    check_int,
     check_least,
     check_reduction,
     clip,
@@ -20,7 +21,6 @@ from ._arrays import (
     count,
     dtype_name,
     is_number,
-    kind,
     same_shape,
     same_size,
 )
@@ -51,7 +51,7 @@ def _class_axis(first: Anchor, name: str, axis: Any) -> int:
             f"least one axis"
         )
     (axis,) = check_axis(axis, len(first.shape), name) or ()
-    if same_size(first.shape[axis], 0) and first.shape[axis] == 0:
+    if first.shape[axis] == 0:
         raise ValueError(
             f"`{first.name}` must have at least one class along `{name}`={axis}; got "
             f"shape {first.shape}"
@@ -63,7 +63,12 @@ def _without(shape: tuple[Any, ...], axis: int) -> tuple[Any, ...]:
     return shape[:axis] + shape[axis + 1 :]
 
 
-def labels_of(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
+def _losses(first: Anchor, axis: int) -> Anchor:
+    """What weights and masks have to fit onto."""
+    return first._replace(name="losses", shape=_without(first.shape, axis))
+
+
+def _labels(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
     """(masses, numbers of classes), one of which is None; a number has a class axis."""
     shape, rows = first.shape, _without(first.shape, axis)
     if is_number(labels):
@@ -87,17 +92,13 @@ def labels_of(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
 
 def _one_number(first: Anchor, label: Any, classes: Any) -> Array:
     """The class of all rows."""
-    if isinstance(label, bool) or not hasattr(label, "__index__"):
-        raise TypeError(
-            f"`labels` must be an array, or the number of a class, an int; got "
-            f"{kind(label)}, {label!r:.40}"
-        )
+    check_int("labels", label, "an array, or the number of a class, an int")
     if not (label >= 0 and (label < classes or classes != classes)):
         raise ValueError(f"`labels` must be from 0 to {classes - 1}; got {label!r}")
     return first.backend.as_array(first.array, float(label))
 
 
-def class_weights_of(first: Anchor, class_weights: Any, axis: int) -> Any:
+def _class_weights(first: Anchor, class_weights: Any, axis: int) -> Any:
     if class_weights is None:
         return None
     classes = first.shape[axis]
@@ -118,19 +119,14 @@ def class_weights_of(first: Anchor, class_weights: Any, axis: int) -> Any:
     return first.xp.reshape(class_weights, tuple(shape))
 
 
-def counted(
+def _counted(
     first: Anchor, where: Any, numbers: Any, ignore_index: Any, axis: int
 ) -> Any:
     """What counts: of the mask, and of labels that are not to be ignored."""
-    rows = first._replace(name="losses", shape=_without(first.shape, axis))
-    mask = _along_rows(first, rows.mask(where), axis)
+    mask = _along_rows(first, _losses(first, axis).mask(where), axis)
     if ignore_index is None:
         return mask
-    if isinstance(ignore_index, bool) or not hasattr(ignore_index, "__index__"):
-        raise TypeError(
-            f"`ignore_index` must be an int; got {kind(ignore_index)}, "
-            f"{ignore_index!r:.40}"
-        )
+    check_int("ignore_index", ignore_index)
     if numbers is None:
         raise ValueError(
             f"`ignore_index` is of labels that are numbers of classes; got "
@@ -164,6 +160,7 @@ def _z(first: Anchor, z_loss: Any) -> Any:
 class Rows(NamedTuple):
     """What losses of many classes have in common, checked."""
 
+    first: Anchor
     class_axis: int
     masses: Any
     numbers: Any
@@ -173,44 +170,63 @@ class Rows(NamedTuple):
 
     def call(
         self,
-        first: Anchor,
         formula: Formula,
-        options: tuple[Any, ...],
-        weights: Any,
-        axis: Any,
-        reduction: Any,
+        options: tuple[Any, ...] = (),
+        weights: Any = None,
+        axis: Any = None,
+        reduction: Any = "none",
     ) -> Call:
-        return row_call(
-            first,
-            formula._replace(class_axis=self.class_axis),
-            self.masses,
-            (self.numbers, self.class_weights, self.smoothing, *options),
-            self.class_axis,
-            weights,
-            self.where,
-            axis,
-            reduction,
+        """Of a formula of (logits, labels, numbers, class_weights, smoothing), and of
+        the options that follow them."""
+        first, class_axis = self.first, self.class_axis
+        reduction = check_reduction(reduction, axis)
+        losses = _losses(first, class_axis)
+        axes = check_axis(axis, len(losses.shape))
+        weights = _along_rows(first, losses.weights(weights), class_axis)
+        weighed = weights is not None or self.class_weights is not None
+        added = reduction == "weighted_mean" and weighed
+        added = added or reduction in ("none", "sum") or self.where is not None
+        return Call(
+            anchor=first,
+            formula=formula._replace(class_axis=class_axis),
+            labels=self.masses,
+            options=(self.numbers, self.class_weights, self.smoothing, *options),
+            weights=weights,
+            where=self.where,
+            axis=axes and (*(k + (k >= class_axis) for k in axes), class_axis),
+            reduction=reduction,
+            n=None if added else count(losses.shape, axes),
+            row_weight=self.row_weight(),
         )
 
+    def row_weight(self) -> tuple[Formula, tuple[Any, ...]] | None:
+        """What a weighted mean is divided by, where classes have weights."""
+        if self.class_weights is None:
+            return None
+        array = self.first.array
+        arguments = (array, self.masses, self.numbers, self.class_weights)
+        return ROW_WEIGHT._replace(class_axis=self.class_axis), arguments
 
-def _rows(
+
+def rows(
     first: Anchor,
     labels: Any,
     class_axis: Any,
     class_weights: Any,
     label_smoothing: Any,
     ignore_index: Any,
-    where: Any,
+    where: Any = None,
 ) -> Rows:
     axis = _class_axis(first, "class_axis", class_axis)
-    masses, numbers = labels_of(first, labels, axis)
+    masses, numbers = _labels(first, labels, axis)
     return Rows(
+        first,
         axis,
         masses,
         numbers,
-        class_weights_of(first, class_weights, axis),
+        _class_weights(first, class_weights, axis),
         fraction(first, "label_smoothing", label_smoothing),
-        counted(first, where, numbers, ignore_index, axis),
+        _counted(first, where, numbers, ignore_index, axis),
     )
 
 
@@ -229,11 +245,11 @@ def _softmax_call(
     reduction: Any = "mean",
 ) -> Call:
     first = anchor("logits", logits)
-    rows = _rows(
+    made = rows(
         first, labels, class_axis, class_weights, label_smoothing, ignore_index, where
     )
     options = (_z(first, z_loss),)
-    return rows.call(first, SOFTMAX_CROSS_ENTROPY, options, weights, axis, reduction)
+    return made.call(SOFTMAX_CROSS_ENTROPY, options, weights, axis, reduction)
 
 
 def _softmax_focal_call(
@@ -254,13 +270,13 @@ def _softmax_focal_call(
     if gamma is None:
         raise TypeError("`gamma` must be a number or an array; got None")
     gamma = check_least("gamma", first.scalar("gamma", gamma))
-    rows = _rows(
+    made = rows(
         first, labels, class_axis, class_weights, label_smoothing, ignore_index, where
     )
     formula, options = SOFTMAX_FOCAL, (gamma,)
     if isinstance(gamma, float) and gamma == 0.0:
         formula, options = SOFTMAX_CROSS_ENTROPY, (None,)
-    return rows.call(first, formula, options, weights, axis, reduction)
+    return made.call(formula, options, weights, axis, reduction)
 
 
 def _categorical_call(
@@ -278,48 +294,11 @@ def _categorical_call(
     reduction: Any = "mean",
 ) -> Call:
     first = anchor("probs", probs)
-    rows = _rows(
+    made = rows(
         first, labels, class_axis, class_weights, label_smoothing, ignore_index, where
     )
     options = tuple(clip(first, eps).values())
-    return rows.call(first, CATEGORICAL, options, weights, axis, reduction)
-
-
-def row_call(
-    first: Anchor,
-    formula: Formula,
-    masses: Any,
-    options: tuple[Any, ...],
-    class_axis: int,
-    weights: Any,
-    where: Any,
-    axis: Any,
-    reduction: Any,
-) -> Call:
-    reduction = check_reduction(reduction, axis)
-    rows = first._replace(name="losses", shape=_without(first.shape, class_axis))
-    axes = check_axis(axis, len(rows.shape))
-    weights = _along_rows(first, rows.weights(weights), class_axis)
-    numbers, class_weights, *_ = options
-    weighed = weights is not None or class_weights is not None
-    added = reduction == "weighted_mean" and weighed
-    added = added or reduction in ("none", "sum") or where is not None
-    row_weight = None
-    if class_weights is not None:
-        arguments = (first.array, masses, numbers, class_weights)
-        row_weight = ROW_WEIGHT._replace(class_axis=class_axis), arguments
-    return Call(
-        anchor=first,
-        formula=formula,
-        labels=masses,
-        options=options,
-        weights=weights,
-        where=where,
-        axis=axes and (*(k + (k >= class_axis) for k in axes), class_axis),
-        reduction=reduction,
-        n=None if added else count(rows.shape, axes),
-        row_weight=row_weight,
-    )
+    return made.call(CATEGORICAL, options, weights, axis, reduction)
 
 
 # ---- losses --------------------------------------------------------------------------

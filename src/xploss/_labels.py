@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arguments import anchor
+from ._arguments import anchor, check_int
 from ._arrays import (
     FLOATS,
     INTEGERS,
@@ -13,7 +13,6 @@ from ._arrays import (
     AnyArray,
     computing_dtype,
     dtype_name,
-    kind,
 )
 
 
@@ -77,10 +76,7 @@ def check_labels(
 
 
 def _last_class(classes: Any) -> int:
-    if isinstance(classes, bool) or not hasattr(classes, "__index__"):
-        raise TypeError(
-            f"`classes` must be an int; got {kind(classes)}, {classes!r:.40}"
-        )
+    check_int("classes", classes)
     if classes < 1:
         raise ValueError(f"`classes` must be at least 1; got {classes!r}")
     return operator.index(classes) - 1

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._arguments import anchor, backend_of
 from .._arrays import FLOATS, REALS, dtype_name
+from ..backends.base import Backend
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,6 +62,16 @@ def to_library_of(name: str, values: Any, first_name: str, first: Any) -> Any:
     wide = checked.dtype == np.float64 and dtype_name(first) in FLOATS - {"float64"}
     host = np.array(checked, np.float32 if wide else checked.dtype)
     return backend.xp.asarray(host, device=backend.device(first))
+
+
+def cast(backend: Backend, array: Any, dtype: Any) -> Any:
+    """To a dtype; what is beyond it, or below, is no warning."""
+    return backend.run(array, backend.elementwise, _unchanged, (array,), dtype)
+
+
+def _unchanged(xp: Any, array: Any) -> Any:
+    """What is cast; one function, for which JAX compiles once."""
+    return array
 
 
 # ---- errors ------------------------------------------------------------------------

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-CLASSES = __all__[:5]
+CLASSES = tuple(name for name in __all__ if name[0].isupper())
 
 
 def __dir__() -> list[str]:

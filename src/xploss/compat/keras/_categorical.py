@@ -2,22 +2,13 @@
 
 from typing import Any
 
-from ..._arguments import anchor, backend_of, check_fraction, check_least, fraction
+from ..._arguments import anchor, backend_of, check_fraction, check_least
 from ..._arrays import INTEGERS, Array, dtype_name, is_number, same_shape
 from ..._call import value
-from ..._categorical import (
-    class_weights_of,
-    counted,
-    labels_of,
-    row_call,
-    softmax_cross_entropy,
-    softmax_focal_loss,
-)
+from ..._categorical import rows, softmax_cross_entropy, softmax_focal_loss
 from ...formulas import class_probability
-from ...formulas.class_masses import class_masses
-from ...formulas.probability import clip_of
 from ...formulas.record import Formula
-from .._shared import in_callers_words, to_library_of
+from .._shared import cast, in_callers_words, to_library_of
 from ._functions import CLIP, together
 
 _in_keras_words = in_callers_words(
@@ -31,29 +22,18 @@ def _normalised(xp: Any, probs: Array) -> Array:
     return probs / xp.class_sum(probs)
 
 
-def _of_probabilities(
-    xp: Any, probs: Array, labels: Any, numbers: Any, weights: Any, smoothing: Any
-) -> Array:
-    p = _normalised(xp, probs)
-    return class_probability.value(xp, p, labels, numbers, weights, smoothing, *CLIP)
+def _of_probabilities(xp: Any, probs: Array, *label: Any) -> Array:
+    return class_probability.value(xp, _normalised(xp, probs), *label, *CLIP)
 
 
-def _focal_of_probabilities(
-    xp: Any,
-    probs: Array,
-    labels: Any,
-    numbers: Any,
-    weights: Any,
-    smoothing: Any,
-    gamma: Any,
-) -> Array:
+def _focal_of_probabilities(xp: Any, probs: Array, *options: Any) -> Array:
     """alpha (1 - p)**gamma -log(p), of clipped ones."""
-    eps, log_eps, log_rest = CLIP
+    *label, gamma = options
     p = _normalised(xp, probs)
-    clip: Any = clip_of(xp, p, eps, log_eps, log_rest)
-    clipped = xp.where(clip.low, eps, xp.where(clip.high, 1.0 - eps, p))
-    cost = -class_probability.logarithms(xp, p, clip)
-    masses = class_masses(xp, p, labels, numbers, weights, smoothing)
+    masses, _, clip = class_probability.parts(xp, p, *label, *CLIP)
+    assert clip is not None  # of a CLIP
+    clipped = xp.where(clip.low, CLIP[0], xp.where(clip.high, 1.0 - CLIP[0], p))
+    cost = class_probability.cost(xp, p, *CLIP)
     return xp.class_sum(masses * (1.0 - clipped) ** gamma * cost)
 
 
@@ -71,29 +51,12 @@ def _rows_of_probabilities(
     ignore_class: int | None = None,
     alpha: Any = None,
     own: tuple[Any, ...] = (),
-    weights: Any = None,
     where: Any = None,
-    axis: Any = None,
-    reduction: str = "none",
+    **options: Any,
 ) -> Any:
     first = anchor("y_pred", y_pred)
-    class_axis %= max(len(first.shape), 1)
-    masses, numbers = labels_of(first, y_true, class_axis)
-    smoothing = fraction(first, "label_smoothing", label_smoothing)
-    class_weights = class_weights_of(first, alpha, class_axis)
-    return value(
-        row_call(
-            first,
-            formula._replace(class_axis=class_axis),
-            masses,
-            (numbers, class_weights, smoothing, *own),
-            class_axis,
-            weights,
-            counted(first, where, numbers, ignore_class, class_axis),
-            axis,
-            reduction,
-        )
-    )
+    made = rows(first, y_true, class_axis, alpha, label_smoothing, ignore_class, where)
+    return value(made.call(formula, own, **options))
 
 
 # ---- functions -----------------------------------------------------------------------
@@ -260,16 +223,13 @@ def _numbers(y_true: Any, y_pred: Any, axis: int) -> Any:
     """Without an axis of size 1 in the place of the classes; of an integer dtype."""
     if is_number(y_true):
         return y_true
-    backend, xp = backend_of("y_true", y_true), backend_of("y_true", y_true).xp
+    backend = backend_of("y_true", y_true)
+    xp = backend.xp
     if y_true.ndim == getattr(y_pred, "ndim", 0) and y_true.shape[axis] == 1:
         y_true = xp.squeeze(y_true, axis=axis)
     if dtype_name(y_true) in INTEGERS:
         return y_true
-    return backend.run(y_true, backend.elementwise, _unchanged, (y_true,), xp.int32)
-
-
-def _unchanged(xp: Any, array: Any) -> Any:
-    return array
+    return cast(backend, y_true, xp.int32)
 
 
 def categorical_focal_crossentropy(

@@ -12,7 +12,7 @@ from typing import Any
 from ..._arguments import anchor, backend_of, check_axis
 from ..._arrays import FLOATS, REALS, dtype_name, fits, is_number
 from ...backends.base import Backend
-from .._shared import to_library_of
+from .._shared import cast, to_library_of
 from ._categorical import focal_of_masses, of_masses, of_numbers
 from ._functions import crossentropy, focal_crossentropy, together
 
@@ -62,19 +62,13 @@ def _expanded(array: Any, axis: int) -> Any:
 
 
 def _cast(backend: Backend, array: Any, name: str) -> Any:
-    """To a dtype; what is beyond it, or below, is no warning."""
     dtype = backend.dtype(name)
     if dtype is None:
         raise TypeError(
             f"`dtype` is {name!r}, which {backend.name} does not have; pass another, "
             f"or None"
         )
-    return backend.run(array, backend.elementwise, _unchanged, (array,), dtype)
-
-
-def _unchanged(xp: Any, array: Any) -> Any:
-    """What is cast; one function, for which JAX compiles once."""
-    return array
+    return cast(backend, array, dtype)
 
 
 # ---- classes -----------------------------------------------------------------------

@@ -11,7 +11,7 @@ PyTorch itself is not loaded here; its modules load it when they are asked for.
 
 from typing import TYPE_CHECKING, Any
 
-from ._classes import cross_entropy, nll_loss
+from ._categorical import cross_entropy, nll_loss
 from ._functions import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ._classes import cross_entropy, nll_loss
+from ._categorical import cross_entropy, nll_loss
 from ._functions import binary_cross_entropy_with_logits
 
 

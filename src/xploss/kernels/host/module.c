@@ -11,6 +11,8 @@
 #ifdef __linux__
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__APPLE__)
+#include <pthread.h>
 #endif
 
 #include "evaluate.h"
@@ -145,23 +147,25 @@ typedef struct {
     PyThreadState *state;
 } Released;
 
+static int in_main_thread(void) {
+#ifdef __linux__
+    return syscall(SYS_gettid) == getpid();
+#elif defined(__APPLE__)
+    return pthread_main_np();
+#else
+    return 1;
+#endif
+}
+
+/* An interrupt is for the main thread.  Any other Python ends where it ends itself, once
+   it is asked: with the stack on which the threads that take part have their work. */
 static int interrupted(void *context) {
+    if (!in_main_thread()) return 0;
     Released *released = context;
     PyEval_RestoreThread(released->state);
     int signal = PyErr_CheckSignals();
     released->state = PyEval_SaveThread();
     return signal;
-}
-
-/* An interrupt is for the main thread.  Where Python ends, it ends any other that asks
-   it, which within OpenMP's own frames is not defined. */
-static int (*asked(const Job *job))(void *) {
-#ifdef __linux__
-    if (job->team && syscall(SYS_gettid) != getpid()) return NULL;
-#else
-    (void)job;
-#endif
-    return interrupted;
 }
 
 static Outcome arguments_of(Job *job, PyObject *arguments, Buffers *buffers) {
@@ -280,7 +284,7 @@ static PyObject *evaluate_job(PyObject *module, PyObject *const *args, Py_ssize_
     int failed = 0, summed = outcome == TAKEN && job.summed && !job.along_axes;
     if (outcome == TAKEN) {
         Released released = {PyEval_SaveThread()};
-        failed = evaluate(&job, &sum, asked(&job), &released);
+        failed = evaluate(&job, &sum, interrupted, &released);
         PyEval_RestoreThread(released.state);
     }
     release(&buffers);
@@ -370,7 +374,7 @@ static PyObject *evaluate_flat(PyObject *module, PyObject *const *args, Py_ssize
         return NULL;
     }
     Released released = {PyEval_SaveThread()};
-    int failed = evaluate(&job, &sum, asked(&job), &released);
+    int failed = evaluate(&job, &sum, interrupted, &released);
     PyEval_RestoreThread(released.state);
     if (failed > 0) return NULL;
     if (failed) return PyErr_NoMemory();

@@ -5,13 +5,7 @@ from typing import Any
 from ..._arguments import anchor, backend_of
 from ..._arrays import FLOATS, Array, dtype_name, same_shape
 from ..._call import value
-from ..._categorical import (
-    class_weights_of,
-    counted,
-    labels_of,
-    row_call,
-    softmax_cross_entropy,
-)
+from ..._categorical import rows, softmax_cross_entropy
 from ...formulas.class_masses import class_masses
 from ...formulas.masses import times
 from ...formulas.record import Formula
@@ -118,14 +112,14 @@ def cross_entropy(
 
 
 def _picked(
-    xp: Any, logits: Array, labels: None, numbers: Array, class_weights: Array | None
+    xp: Any, logits: Array, labels: None, numbers: Array, *options: Any
 ) -> Array:
-    """-w x of the class."""
-    masses = class_masses(xp, logits, None, numbers, class_weights, None)
+    """-w x of the class; options are its weight, and no smoothing."""
+    masses = class_masses(xp, logits, None, numbers, *options)
     return 0.0 - xp.class_sum(times(xp, masses, logits))
 
 
-PICKED = Formula(("logits", "labels", "numbers", "class_weights"), _picked)
+PICKED = Formula(("logits", "labels", "numbers", "class_weights", "smoothing"), _picked)
 
 
 @in_callers_words(
@@ -163,14 +157,11 @@ def nll_loss(
     how = reduction_of(size_average, reduce, reduction)
     axis = _class_axis(input)
     first = anchor("input", in_float32_under_autocast(input))
-    masses, numbers = labels_of(first, target, axis)
-    if masses is not None:
+    made = rows(first, target, axis, weight, 0.0, ignore_index)
+    if made.masses is not None:
         raise ValueError(
             f"`target` must be numbers of classes; got the shape of `input`, "
             f"{first.shape}"
         )
-    options = numbers, class_weights_of(first, weight, axis)
-    where = counted(first, None, numbers, ignore_index, axis)
-    formula = PICKED._replace(class_axis=axis)
     how = "weighted_mean" if how == "mean" and weight is not None else how
-    return value(row_call(first, formula, None, options, axis, None, where, None, how))
+    return value(made.call(PICKED, reduction=how))
