@@ -322,9 +322,9 @@ def test_catboost_has_the_whole_hessian_of_many_classes():
     objective = objectives.catboost(xploss.softmax_cross_entropy)
     first, second = objective.calc_ders_multi(CLASSES[1].tolist(), 2.0, 3.0)
     p = np.exp(CLASSES[1]) / np.exp(CLASSES[1]).sum()
-    np.testing.assert_allclose(first, 3 * (np.eye(3)[2] - p), rtol=1e-13)
+    np.testing.assert_allclose(first, 3 * (np.eye(3)[2] - p), rtol=16 * 2.0**-52)
     whole = -3 * (np.diag(p) - np.outer(p, p))
-    np.testing.assert_allclose(second, whole, rtol=1e-13)
+    np.testing.assert_allclose(second, whole, rtol=16 * 2.0**-52)
     with pytest.raises(TypeError, match="`hessian_floor`"):
         objectives.catboost(xploss.softmax_cross_entropy, hessian_floor=1.0)
 

@@ -931,7 +931,7 @@ def test_a_model_of_many_classes_is_trained_saved_and_loaded(kind, tmp_path):
         weights = np.linspace(0.5, 2.0, 8)
         fit = model.fit(x, y, sample_weight=weights, epochs=3, verbose=0, shuffle=False)
         histories.append(fit.history["loss"])
-    np.testing.assert_allclose(*histories, rtol=1e-4)
+    np.testing.assert_allclose(*histories, rtol=64 * EPS32)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras").loss
     assert type(loaded) is type(loss)
@@ -943,7 +943,7 @@ def test_what_it_loses_of_many_classes():
     theirs = keras.losses.categorical_crossentropy(y, x, from_logits=True)
     assert keras.ops.convert_to_numpy(theirs)[0] == 0
     loss = ours.categorical_crossentropy(y, x, from_logits=True)[0]
-    assert abs(float(loss) / np.exp(-30.0) - 1) < 1e-6
+    assert abs(float(loss) / np.exp(-30.0) - 1) <= 4 * EPS32
 
 
 def test_labels_of_another_shape_are_refused():

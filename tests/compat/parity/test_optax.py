@@ -144,7 +144,7 @@ def test_errors(name, bad):
     raise_alike(lambda: bad(getattr(optax, name)), lambda: bad(getattr(ours, name)))
 
 
-# ---- many classes: moderate logits in float64, where optax is right to 1e-13 --------
+# ---- many classes: moderate logits in float64, where optax is right to a few eps
 
 X = np.random.default_rng(1).normal(size=(2, 4, 3))
 MASSES = np.random.default_rng(2).dirichlet(np.ones(3), (2, 4))
@@ -162,7 +162,7 @@ def alike_rows(name, *arguments, **options):
         results.append((value, *backward(jnp.ones_like(value))))
     for theirs, made in zip(*results, strict=True):
         assert theirs.dtype == made.dtype
-        np.testing.assert_allclose(made, theirs, rtol=1e-12, atol=2.0**-50)
+        np.testing.assert_allclose(made, theirs, rtol=64 * 2.0**-52, atol=16 * 2.0**-52)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,9 @@ def test_softmax_cross_entropy_with_integer_labels(axis, where):
     theirs = optax.softmax_cross_entropy_with_integer_labels(
         jnp.asarray(x), jnp.asarray(y), axis
     )
-    np.testing.assert_allclose(ours_alone, np.where(where, theirs, 0), rtol=1e-12)
+    np.testing.assert_allclose(
+        ours_alone, np.where(where, theirs, 0), rtol=64 * 2.0**-52
+    )
 
 
 def test_safe_softmax_cross_entropy():
@@ -203,7 +205,7 @@ def test_what_it_loses_of_many_classes():
     x, y = jnp.asarray([[50.0, 0.0]]), jnp.asarray([0])
     assert optax.softmax_cross_entropy_with_integer_labels(x, y)[0] == 0
     loss = ours.softmax_cross_entropy_with_integer_labels(x, y)[0]
-    assert abs(loss / np.exp(-50.0) - 1) < 1e-15
+    assert abs(loss / np.exp(-50.0) - 1) <= 8 * 2.0**-52
     masked, masses = jnp.asarray([[0.0, -jnp.inf]]), jnp.asarray([[1.0, 0.0]])
     assert jnp.isnan(optax.softmax_cross_entropy(masked, masses)[0])
     assert ours.softmax_cross_entropy(masked, masses)[0] == 0

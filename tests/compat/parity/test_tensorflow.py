@@ -205,7 +205,7 @@ def test_missing_argument():
     )
 
 
-# ---- many classes: moderate logits in float64, where TensorFlow is right to 1e-13 ----
+# ---- many classes: moderate logits in float64, where TensorFlow is right to a few eps
 
 X = np.random.default_rng(1).normal(size=(2, 4, 3))
 MASSES = np.random.default_rng(2).dirichlet(np.ones(3), (2, 4))
@@ -217,21 +217,21 @@ def test_softmax_cross_entropy_with_logits(axis):
     theirs = tf.nn.softmax_cross_entropy_with_logits(y, x, axis)
     made = ours.softmax_cross_entropy_with_logits(y, x, axis)
     assert made.dtype == theirs.dtype.as_numpy_dtype
-    np.testing.assert_allclose(made, theirs.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(made, theirs.numpy(), rtol=64 * 2.0**-52)
 
 
 def test_sparse_softmax_cross_entropy_with_logits():
     for x, y in ((X, MASSES.argmax(-1)), (X[0, 0], np.array(1))):
         theirs = tf.nn.sparse_softmax_cross_entropy_with_logits(y, x)
         made = ours.sparse_softmax_cross_entropy_with_logits(y, x)
-        np.testing.assert_allclose(made, theirs.numpy(), rtol=1e-12)
+        np.testing.assert_allclose(made, theirs.numpy(), rtol=64 * 2.0**-52)
 
 
 def test_what_it_loses_of_many_classes():
     x = np.array([[50.0, 0.0]])
     assert tf.nn.sparse_softmax_cross_entropy_with_logits([0], x).numpy() == 0
     loss = ours.sparse_softmax_cross_entropy_with_logits(np.array([0]), x)
-    assert abs(loss[0] / np.exp(-50.0) - 1) < 1e-15
+    assert abs(loss[0] / np.exp(-50.0) - 1) <= 8 * 2.0**-52
 
 
 @pytest.mark.parametrize("labels", [np.zeros((2, 3), int), np.zeros(3, int)])

@@ -30,7 +30,7 @@ from parity.harness import (
     reduced,
 )
 from parity.page import check_page
-from reference import from_probability
+from reference import from_probability, ulps
 
 from xploss.compat import torch as ours
 
@@ -377,7 +377,9 @@ def test_autocast_of_other_devices_and_dtypes():
 
 # ---- many classes --------------------------------------------------------------------
 #
-# Of moderate logits in float64, where PyTorch is right to 1e-13.
+# Of moderate logits in float64, where PyTorch is right to a few eps of 1.
+
+EPS_OF_ROWS = 2.0**-52
 
 CLASSES = torch.tensor([0.5, 2.0, 1.0, 0.25], dtype=torch.float64)
 SHAPES_OF_ROWS = {"(4,)": (4,), "(6, 4)": (6, 4), "(2, 4, 3, 2)": (2, 4, 3, 2)}
@@ -416,7 +418,11 @@ def alike(name, x, y, options):
         assert one.shape == other.shape
         assert one.dtype == other.dtype
         torch.testing.assert_close(
-            one, other, rtol=1e-12, atol=2.0**-50, equal_nan=True
+            one,
+            other,
+            rtol=64 * EPS_OF_ROWS,
+            atol=16 * EPS_OF_ROWS,
+            equal_nan=True,
         )
 
 
@@ -478,8 +484,8 @@ def test_what_they_lose_of_many_classes():
     loss = ours.cross_entropy(x, y)
     loss.backward()
     exact = 2 * mp.exp(-50)
-    assert abs(float(loss.detach()) / float(exact) - 1) < 1e-15
-    assert abs(float(-x.grad[0, 0]) / float(exact) - 1) < 1e-15
+    assert ulps(float(loss.detach()), mp.log1p(exact), "float64") <= 4
+    assert ulps(float(-x.grad[0, 0]), exact / (1 + exact), "float64") <= 4
     infinite = torch.tensor([[float("inf"), 0.0]])
     assert torch.isnan(torch.nn.functional.cross_entropy(infinite, y))
     assert ours.cross_entropy(infinite, y) == 0
@@ -497,7 +503,7 @@ def test_modules_of_many_classes(name):
     one, other = (getattr(m, name)(**options) for m in (ours, torch.nn))
     assert one.state_dict().keys() == other.state_dict().keys()
     one.load_state_dict(other.state_dict())
-    torch.testing.assert_close(one(x, y), other(x, y), rtol=1e-13, atol=0)
+    torch.testing.assert_close(one(x, y), other(x, y), rtol=64 * EPS_OF_ROWS, atol=0)
 
 
 BAD_ROWS = {
