@@ -357,7 +357,7 @@ def bench(session: nox.Session) -> None:
     `nox -s bench -- --whole` has large ones, in half an hour.
     """
     python = shared(session, "compat", "bench")
-    for name in ("bench", "host"):
+    for name in ("bench", "host", "rows"):
         session.run(python, f"benchmarks/{name}.py", *session.posargs, external=True)
 
 

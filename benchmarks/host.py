@@ -55,6 +55,11 @@ def focal_by_hand(x: np.ndarray, y: np.ndarray) -> Any:
     return alpha_t * (1 - p_t) ** 2.0 * textbook(x, y)
 
 
+def probabilities_by_hand(p: np.ndarray, y: np.ndarray) -> Any:
+    clipped = np.clip(p, 1e-6, 1 - 1e-6)
+    return -(y * np.log(clipped) + (1 - y) * np.log1p(-clipped))
+
+
 def derivatives_by_hand(x: np.ndarray, y: np.ndarray) -> Any:
     p = 1 / (1 + np.exp(-x))
     return p - y, p * (1 - p)
@@ -80,7 +85,18 @@ def of_numpy(n: int, dtype: str) -> Rows:
         lambda: loss(x, y, weights=w),
         lambda: (w * textbook(x, y)).mean(),
     )
+    yield (
+        "label_smoothing",
+        lambda: loss(x, y, label_smoothing=0.1),
+        lambda: textbook(x, y * x.dtype.type(0.9) + x.dtype.type(0.05)).mean(),
+    )
     yield "focal", lambda: focal(x, y), lambda: focal_by_hand(x, y).mean()
+    probs = xploss.sigmoid(x)
+    yield (
+        "probabilities, eps",
+        lambda: xploss.binary_cross_entropy(probs, y, eps=1e-6),
+        lambda: probabilities_by_hand(probs, y).mean(),
+    )
     both = xploss.grad_and_hess(loss)
     yield (
         "gradient, Hessian",
