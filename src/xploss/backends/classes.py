@@ -21,27 +21,22 @@ class Classes:
     def class_sum(self, values: Array) -> Array:
         return self.backend.class_sum(values, self.axis)
 
-    def class_index(self, logits: Array) -> Array:
-        """0 to C - 1 along the axis, in the logits' dtype."""
-        return self._index(logits, logits.dtype)
+    def argmax(self, logits: Array) -> Array:
+        """The number of the first of the largest, or of those that are NaN."""
+        return self.backend.xp.argmax(logits, axis=self.axis, keepdims=True)
 
-    def is_top(self, logits: Array) -> Array:
-        """At the first of the largest alone, or of those that are NaN."""
-        largest = self.backend.xp.argmax(logits, axis=self.axis, keepdims=True)
-        return self._index(logits, largest.dtype) == largest
-
-    def largest(self, logits: Array, top: Array) -> Array:
-        """A sum, whose derivative is right at ties too."""
-        return self.class_sum(self.where(top, logits, 0.0))
+    def is_class(self, like: Array, numbers: Array) -> Array:
+        """Of each class, whether the number is its."""
+        xp, device, dtype = self.backend.xp, self.backend.device(like), numbers.dtype
+        index = xp.arange(self.class_count(like), dtype=dtype, device=device)
+        shape = [1] * like.ndim
+        shape[self.axis] = -1
+        return xp.reshape(index, tuple(shape)) == numbers
 
     def pick(self, values: Array, numbers: Array) -> Array:
-        """Those of classes by their numbers; of a number that no class has, any."""
-        hot = self.class_index(values) == numbers
-        return self.class_sum(self.where(hot, values, 0.0))
+        """Those of classes by their numbers; of a number that no class has, any.
 
-    def _index(self, logits: Array, dtype: Any) -> Array:
-        xp, device = self.backend.xp, self.backend.device(logits)
-        index = xp.arange(self.class_count(logits), dtype=dtype, device=device)
-        shape = [1] * logits.ndim
-        shape[self.axis] = -1
-        return xp.reshape(index, tuple(shape))
+        A sum, whose derivative is right for the largest at ties too.
+        """
+        hot = self.is_class(values, numbers)
+        return self.class_sum(self.where(hot, values, 0.0))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..formulas.record import Function
-from ..kernels.catalogue import kernels
+from ..kernels.catalogue import kernels, row_kernels
 from .job import Job
 
 try:
@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     results: int
 
     def arguments(self, *given: Any) -> tuple[Any, ...]:
-        if len(given) == 2:
+        if len(given) == len(self.called_with) == 2:
             return given
         return tuple([given[a] if type(a) is int else a for a in self.called_with])
 
@@ -52,6 +52,10 @@ for _number, _kernel in enumerate(kernels() if INSTRUCTION_SETS else ()):
         PLANS.setdefault((_kernel.function, _there), _plan)
         if sum(_there) == 2:
             WITHOUT_OPTIONS.setdefault(_kernel.function, _plan)
+for _number, _kernel in enumerate(row_kernels() if INSTRUCTION_SETS else ()):
+    for _there, _called_with in _kernel.taken():
+        _plan = Plan(_number, _called_with, _kernel.results)
+        PLANS.setdefault((_kernel.function, _there), _plan)
 
 
 def plan_of(function: Function, options: tuple[float | None, ...]) -> Plan | None:
@@ -88,7 +92,7 @@ class Compiled:
         total = _compiled.evaluate(
             self.set, plan.kernel, arguments, None, None,
             (None, 1.0 / n if divided else None), (*made,),
-            True if summed else None, n if divided else 1.0, threads, team,
+            True if summed else None, n if divided else 1.0, threads, team, -1,
         )  # fmt: skip
         return total, made
 
@@ -119,26 +123,44 @@ class Compiled:
         self, job: Job, threads: int = 1, team: int = 0
     ) -> tuple[Any, ...] | None:
         """The outputs, or None of what is not taken."""
-        first = job.arguments[0]
+        class_axis = job.formula.class_axis
         there = tuple([argument is not None for argument in job.arguments])
         plan = PLANS.get((job.function(), there))
         if plan is None:
             return None
         arguments = plan.arguments(*job.arguments)
-        made = tuple(
-            [np.empty_like(first, d, subok=False) for d in job.dtypes[job.summed :]]
-        )
+        made = _room(job) if class_axis is None else _room_of_rows(job)
         total = _room_for_sum(job)
         divisor = 1.0 if job.n is None else job.n
         result = _compiled.evaluate(
             self.set, plan.kernel, arguments, job.weights, job.where, job.scales, made,
-            total, divisor, threads, team,
+            total, divisor, threads, team, -1 if class_axis is None else class_axis,
         )  # fmt: skip
         if result is NotImplemented:
             return None
         if total is None:
             return made
         return (_sum_of(job, result if total is True else total), *made)
+
+
+def _room(job: Job) -> tuple[Any, ...]:
+    """For the results per element."""
+    first = job.arguments[0]
+    return tuple(
+        [np.empty_like(first, d, subok=False) for d in job.dtypes[job.summed :]]
+    )
+
+
+def _room_of_rows(job: Job) -> tuple[Any, ...]:
+    """For results that are one a class, or one a row."""
+    first, axis = job.arguments[0], job.formula.class_axis or 0
+    row = first[(slice(None),) * axis + (slice(0, 1),)]
+    kinds = zip(job.per_class(), job.dtypes, strict=True)
+    made = [
+        np.empty_like(first if per_class else row, dtype, subok=False)
+        for per_class, dtype in kinds
+    ]
+    return tuple(made[job.summed :])
 
 
 def _room_for_sum(job: Job) -> Any:

@@ -30,7 +30,16 @@ class Job(NamedTuple):
     def per_class(self) -> tuple[bool, ...]:
         """Of a formula of rows: which outputs are one a class, the others one a row."""
         first = self.formula.per_class or self.quantity == "slope_and_curvature"
-        return (first, *(True for _ in self.dtypes[1:]))
+        others = self.quantity != "value_and_statistic"
+        return (first, *(others for _ in self.dtypes[1:]))
+
+    def with_statistic(self, dtype: Any) -> "Job":
+        """Of a value of rows: with the two numbers of each that a derivative needs."""
+        return self._replace(
+            quantity="value_and_statistic",
+            dtypes=(*self.dtypes, dtype, dtype),
+            scales=(None, None, None),
+        )
 
     def traced(self) -> tuple[Any, ...]:
         """All that may be arrays; the first is the logits or probabilities."""

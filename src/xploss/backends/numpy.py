@@ -108,9 +108,6 @@ class NumPy(Backend):
 class _Classes(Classes):
     """Indexed, as nothing is differentiated here."""
 
-    def largest(self, logits: Array, top: Array) -> Array:
-        return np.max(logits, axis=self.axis, keepdims=True)
-
     def pick(self, values: Array, numbers: Array) -> Array:
         if not numbers.ndim:  # of all rows
             return super().pick(values, numbers)

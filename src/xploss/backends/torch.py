@@ -361,23 +361,27 @@ class _Ruled(Function):
     def forward(ctx: Any, formula: Formula, n: int | None, *arguments: Any) -> Any:
         ctx.formula, ctx.n = formula, n
         ctx.numbers = [None if isinstance(a, torch.Tensor) else a for a in arguments]
-        ctx.save_for_backward(
-            *[a if isinstance(a, torch.Tensor) else None for a in arguments]
-        )
+        tensors = [a if isinstance(a, torch.Tensor) else None for a in arguments]
         summed = n is not None  # which only what is in memory has
         if summed or _in_memory(_tensors(arguments)):
             dtype = computing_dtype(torch_namespace, arguments[0])
             job = Job(formula, arguments, (dtype,), summed=summed, n=n)
-            return _by_views(job)[0]
-        return _value_of(formula, arguments)
+            if formula.value_and_statistic is not None and ctx.needs_input_grad[2]:
+                job = job.with_statistic(dtype)
+            value, *statistic = _by_views(job)
+        else:
+            value, statistic = _value_of(formula, arguments), []
+        ctx.save_for_backward(*tensors, *statistic)
+        return value
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
-        pairs = zip(ctx.saved_tensors, ctx.numbers, strict=True)
+        saved, count = ctx.saved_tensors, len(ctx.numbers)
+        pairs = zip(saved[:count], ctx.numbers, strict=True)
         arguments = tuple([number if a is None else a for a, number in pairs])
         names = zip(ctx.formula.traced, ctx.needs_input_grad[2:], strict=True)
         gradients = [
-            _gradient(ctx.formula, name, arguments, ctx.n or 1, upstream)
+            _gradient(ctx.formula, name, arguments, ctx.n or 1, upstream, saved[count:])
             if needed
             else None
             for name, needed in names
@@ -427,23 +431,35 @@ def _is_differentiated_again(upstream: Any) -> bool:
 
 
 def _gradient(
-    formula: Formula, name: str, arguments: tuple[Any, ...], n: int, upstream: Any
+    formula: Formula,
+    name: str,
+    arguments: tuple[Any, ...],
+    n: int,
+    upstream: Any,
+    statistic: tuple[Any, ...] = (),
 ) -> Any:
-    """upstream / n * slope, by views unless that is differentiated again."""
-    static = formula.static if name == formula.traced[0] else ()
+    """upstream / n * slope, by views unless that is differentiated again; of rows by
+    their statistic, where it was kept."""
+    by_logits = name == formula.traced[0]
     slope = Formula(
         formula.traced,
         formula.slopes[name],
-        static=static,
+        static=formula.static if by_logits else (),
         class_axis=formula.class_axis,
         per_class=True,
     )
     if not torch.is_grad_enabled() and _in_memory([*_tensors(arguments), upstream]):
-        number = upstream.ndim == 0 and not torch_private.is_batched(upstream)
+        if by_logits and statistic:
+            known: Any = formula.slope_by_statistic
+            slope = slope._replace(value=known)
+            arguments = (*arguments, *statistic)
+        batched = torch_private.is_batched(upstream)
+        number = upstream.ndim == 0 and not batched
         scale = upstream.item() / n if number else 1.0 / n
-        job = Job(slope, arguments, (upstream.dtype,), scales=(scale,))
+        weights = None if number or batched else upstream
+        job = Job(slope, arguments, (upstream.dtype,), weights=weights, scales=(scale,))
         (slopes,) = _by_views(job)
-        return slopes if number else upstream * slopes
+        return upstream * slopes if batched else slopes
     first, labels, *options = arguments
     arguments = (first, BACKEND.as_array(first, labels), *options)
     slopes = _value_of(slope, arguments)

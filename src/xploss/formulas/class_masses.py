@@ -22,7 +22,7 @@ class Label(NamedTuple):
 
     def hot(self, xp: Any, like: Array) -> Array:
         """At the class of the number."""
-        return xp.class_index(like) == self.number
+        return xp.is_class(like, self.number)
 
     def total(self, xp: Any) -> Array | float:
         return self.of_number if self.masses is None else xp.class_sum(self.masses)
@@ -67,7 +67,7 @@ def given(xp: Any, logits: Array, labels: Array | None, numbers: Array | None) -
     """As the label has them: of a number that no class has, NaN."""
     if numbers is None:
         return labels
-    hot = xp.where(xp.class_index(logits) == numbers, xp.ones_like(logits), 0.0)
+    hot = xp.where(xp.is_class(logits, numbers), xp.ones_like(logits), 0.0)
     return hot * one_or_nan(xp, logits, numbers)
 
 

@@ -109,4 +109,7 @@ CATEGORICAL = Formula(
         "class_weights": class_weights_slope,
         "smoothing": smoothing_slope,
     },
+    together=(("eps", "log_eps", "log_rest"),),
+    neutral={"class_weights": 1.0, "smoothing": 0.0},
+    per_row=("numbers", "smoothing", "eps", "log_eps", "log_rest"),
 )  # fmt: skip

@@ -46,6 +46,12 @@ class Formula(NamedTuple):
     # that are too, have that axis, of size 1.
     class_axis: int | None = None
     per_class: bool = False
+    # Which of `traced` are one a row, or one for all; the others are one a class.
+    per_row: tuple[str, ...] = ()
+    # (value, k, r), and the slope by the first argument from (*arguments, k, r): the
+    # two numbers of a row that are kept for a derivative.
+    value_and_statistic: Function | None = None
+    slope_by_statistic: Function | None = None
 
     def __hash__(self) -> int:
         return hash((self.traced, self.value, self.static, self.class_axis))

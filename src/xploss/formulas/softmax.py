@@ -59,6 +59,7 @@ from .record import Array, Formula, Scalar
 class Row(NamedTuple):
     """A row of logits seen from its largest."""
 
+    number: Array  # k
     top: Array  # at k alone
     largest: Array  # m
     gap: Array
@@ -74,22 +75,32 @@ class Row(NamedTuple):
         return loss + xp.where(self.largest == self.largest, 0.0, self.largest)
 
 
-def row(xp: Any, logits: Array, differentiable: bool = True) -> Row:
-    """`differentiable` at infinities, of which no NaN may reach a derivative."""
-    top = xp.is_top(logits)
-    largest = xp.largest(logits, top)
+def row(
+    xp: Any,
+    logits: Array,
+    differentiable: bool = True,
+    statistic: tuple[Array, Array] | None = None,
+) -> Row:
+    """`differentiable` at infinities, of which no NaN may reach a derivative; with the
+    `statistic` of the row, (k, r), where that is known."""
+    number, others = (xp.argmax(logits), None) if statistic is None else statistic
+    top = xp.is_class(logits, number)
+    largest = xp.pick(logits, number)
     # At k it is 0 where m is infinite too.
     gap = xp.where(top, 0.0, largest - logits)
-    exponential = xp.exp(-gap)
     if differentiable:
         infinite = xp.isinf(logits) | xp.isinf(largest)
         operands = xp.where(infinite, 0.0, largest), xp.where(infinite, 0.0, logits)
-        exponential = exponential * (1.0 - error(*operands))
+        exponential = xp.exp(-gap) * (1.0 - error(*operands))
         exponential = xp.where(top, 0.0, exponential)
     else:
-        exponential = exponential * (1.0 - error(largest, logits))
-        exponential = xp.where(top | xp.isinf(gap), 0.0, exponential)
-    return Row(top, largest, gap, exponential, xp.class_sum(exponential))
+        # 0 at k, and where the error of an infinite gap is NaN.
+        rounded = xp.exp(-xp.where(top, float("inf"), largest - logits))
+        corrected = rounded * (1.0 - error(largest, logits))
+        exponential = xp.where(rounded == 0.0, 0.0, corrected)
+    if others is None:
+        others = xp.class_sum(exponential)
+    return Row(number, top, largest, gap, exponential, others)
 
 
 def error(a: Array, b: Array) -> Array:
@@ -107,12 +118,16 @@ def loss_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
         total = label.total(xp)
         result = xp.class_sum(times(xp, label.masses, f.gap)) + total * f.log_sum(xp)
     result = f.or_nan(xp, result)
-    return result if z is None else result + z * log_sum_exp_of(xp, f) ** 2
+    return result if z is None else result + times(xp, z, square(log_sum_exp_of(xp, f)))
 
 
 def log_sum_exp_of(xp: Any, f: Row) -> Array:
     """m + log(1 + r)."""
     return f.largest + f.log_sum(xp)
+
+
+def square(x: Array) -> Array:
+    return x * x
 
 
 def probabilities(xp: Any, f: Row) -> Array:
@@ -140,7 +155,7 @@ def slope_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
         result = xp.where(f.top, at_top, total * p - label.masses)
     if z is None:
         return result
-    return result + times(xp, p, 2.0 * z * log_sum_exp_of(xp, f))
+    return result + times(xp, p, times(xp, 2.0 * z, log_sum_exp_of(xp, f)))
 
 
 def curvature_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
@@ -150,7 +165,8 @@ def curvature_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
     result = label.total(xp) * variance
     if z is None:
         return result
-    return result + 2.0 * z * (p * p + times(xp, variance, log_sum_exp_of(xp, f)))
+    push = times(xp, variance, times(xp, 2.0 * z, log_sum_exp_of(xp, f)))
+    return result + 2.0 * z * (p * p) + push
 
 
 def product_of(xp: Any, f: Row, label: Label, z: Scalar, vector: Array) -> Array:
@@ -167,8 +183,8 @@ def product_of(xp: Any, f: Row, label: Label, z: Scalar, vector: Array) -> Array
     covariance = p * (apart - mean)
     if z is None:
         return total * covariance
-    push = times(xp, covariance, log_sum_exp_of(xp, f))
-    return total * covariance + 2.0 * z * (p * (of_top + mean) + push)
+    push = times(xp, covariance, times(xp, 2.0 * z, log_sum_exp_of(xp, f)))
+    return total * covariance + 2.0 * z * (p * (of_top + mean)) + push
 
 
 # ---- the record --------------------------------------------------------------------
@@ -177,11 +193,16 @@ def product_of(xp: Any, f: Row, label: Label, z: Scalar, vector: Array) -> Array
 
 
 def parts(
-    xp: Any, logits: Array, *options: Any, differentiable: bool = True
+    xp: Any,
+    logits: Array,
+    *options: Any,
+    differentiable: bool = True,
+    statistic: tuple[Array, Array] | None = None,
 ) -> tuple[Row, Label, Scalar]:
     """The row, the label's masses, and z."""
     *label, z = options
-    return row(xp, logits, differentiable), label_of(xp, logits, *label), z
+    f = row(xp, logits, differentiable, statistic)
+    return f, label_of(xp, logits, *label), z
 
 
 def value(xp: Any, logits: Array, *options: Any, differentiable: bool = True) -> Array:
@@ -200,6 +221,24 @@ def value_and_slope(
     """(L, dL/dx) from one exponential."""
     made = parts(xp, logits, *options, differentiable=differentiable)
     return loss_of(xp, *made), slope_of(xp, *made)
+
+
+def value_and_statistic(
+    xp: Any, logits: Array, *options: Any, differentiable: bool = True
+) -> tuple[Array, Array, Array]:
+    """(L, k, r)."""
+    made = parts(xp, logits, *options, differentiable=differentiable)
+    return loss_of(xp, *made), made[0].number, made[0].others
+
+
+def slope_by_statistic(
+    xp: Any, logits: Array, *arguments: Any, differentiable: bool = True
+) -> Array:
+    """dL/dx from (*options, k, r)."""
+    *options, number, others = arguments
+    known = number, others
+    made = parts(xp, logits, *options, differentiable=differentiable, statistic=known)
+    return slope_of(xp, *made)
 
 
 def slope_and_curvature(xp: Any, logits: Array, *options: Any) -> tuple[Array, Array]:
@@ -241,7 +280,7 @@ def smoothing_slope(xp: Any, logits: Array, *options: Any) -> Array:
 def z_slope(xp: Any, logits: Array, *options: Any) -> Array:
     """dL/dz = logsumexp(x)**2, at one of the classes."""
     f = row(xp, logits)
-    return xp.where(f.top, log_sum_exp_of(xp, f) ** 2, 0.0)
+    return xp.where(f.top, square(log_sum_exp_of(xp, f)), 0.0)
 
 
 SOFTMAX_CROSS_ENTROPY = Formula(
@@ -258,6 +297,11 @@ SOFTMAX_CROSS_ENTROPY = Formula(
     },
     static=("differentiable",),
     hessian_product=hessian_product,
+    together=(("class_weights", "smoothing", "z"),),
+    neutral={"class_weights": 1.0, "smoothing": 0.0, "z": 0.0},
+    per_row=("numbers", "smoothing", "z"),
+    value_and_statistic=value_and_statistic,
+    slope_by_statistic=slope_by_statistic,
 )
 
 
@@ -295,4 +339,4 @@ def row_weight(
     return xp.class_sum(class_weights * given(xp, logits, labels, numbers))
 
 
-ROW_WEIGHT = Formula(SOFTMAX_CROSS_ENTROPY.traced[:4], row_weight)
+ROW_WEIGHT = Formula(SOFTMAX_CROSS_ENTROPY.traced[:4], row_weight, per_row=("numbers",))

@@ -131,4 +131,6 @@ SOFTMAX_FOCAL = Formula(
         "class_weights": class_weights_slope,
         "smoothing": smoothing_slope,
     },
+    neutral={"class_weights": 1.0, "smoothing": 0.0},
+    per_row=("numbers", "smoothing", "gamma"),
 )

@@ -9,11 +9,20 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ..formulas.class_probability import CATEGORICAL
 from ..formulas.focal import FOCAL
 from ..formulas.probability import PROBABILITY
 from ..formulas.record import Formula, Function
 from ..formulas.sigmoid import CROSS_ENTROPY, SLOPE
-from .trace import Traced, trace
+from ..formulas.softmax import (
+    LOG_SOFTMAX,
+    LOG_SUM_EXP,
+    ROW_WEIGHT,
+    SOFTMAX,
+    SOFTMAX_CROSS_ENTROPY,
+)
+from ..formulas.softmax_focal import SOFTMAX_FOCAL
+from .trace import RowGraph, Traced, trace
 
 RECORDS = {
     "cross_entropy": CROSS_ENTROPY,
@@ -21,6 +30,18 @@ RECORDS = {
     "focal": FOCAL,
     "probability": PROBABILITY,
 }
+
+ROW_RECORDS = {
+    "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
+    "softmax_focal": SOFTMAX_FOCAL,
+    "categorical": CATEGORICAL,
+    "softmax": SOFTMAX,
+    "log_softmax": LOG_SOFTMAX,
+    "log_sum_exp": LOG_SUM_EXP,
+    "row_weight": ROW_WEIGHT,
+}
+# Of a row's statistic, where it is known: behind a formula's own arguments.
+STATISTIC = ("top", "others")
 
 Presence = tuple[bool, ...]  # of each traced argument of a formula
 
@@ -32,9 +53,11 @@ class Kernel(NamedTuple):
     results: int
     neutral: dict[str, float]
     static: dict[str, bool]
+    per_row: frozenset[str] | None = None  # of rows of classes: which arguments are
 
     def traced(self) -> Traced:
-        return trace(self.function, self.arguments, **self.static)
+        graph = None if self.per_row is None else RowGraph(self.per_row)
+        return trace(self.function, self.arguments, graph, **self.static)
 
     def taken(self) -> Iterator[tuple[Presence, tuple[int | float, ...]]]:
         """Which options it serves, and what of them it is called with.
@@ -116,3 +139,46 @@ def kernels() -> Iterator[Kernel]:
                 yield Kernel(
                     title_of_all, function, arguments, results, record.neutral, static
                 )
+
+
+# ---- of rows of classes --------------------------------------------------------------
+
+
+def _row_quantities(formula: Formula) -> Iterator[Quantity]:
+    """The statistic's besides; no slope but that by the first argument."""
+    static = dict.fromkeys(formula.static, False)
+    logits_slope = f"slope_by_{formula.traced[0]}"
+    for quantity in _quantities(formula):
+        if not quantity.name.startswith("slope_by_") or quantity.name == logits_slope:
+            yield quantity
+    if formula.value_and_statistic is not None:
+        yield Quantity("value_and_statistic", formula.value_and_statistic, 3, static)
+
+
+def _row_choices(formula: Formula) -> Iterator[tuple[str | None, ...]]:
+    """Of labels that are masses or numbers, where there are such."""
+    for arguments in _choices(formula):
+        if "numbers" in arguments:
+            for absent in ("labels", "numbers"):
+                yield tuple(None if a == absent else a for a in arguments)
+        else:
+            yield tuple(None if a == "labels" else a for a in arguments)
+
+
+def row_kernels() -> Iterator[Kernel]:
+    for title, record in ROW_RECORDS.items():
+        per_row = frozenset((*record.per_row, *STATISTIC))
+        for arguments in _row_choices(record):
+            options = [a for a in arguments[1:] if a is not None]
+            for name, function, results, static in _row_quantities(record):
+                title_of_all = "_".join((title, name, *options))
+                yield Kernel(
+                    title_of_all, function, arguments, results, record.neutral, static,
+                    per_row,
+                )  # fmt: skip
+            if record.slope_by_statistic is not None:
+                yield Kernel(
+                    "_".join((title, "slope_by_statistic", *options)),
+                    record.slope_by_statistic, (*arguments, *STATISTIC), 1,
+                    record.neutral, dict.fromkeys(record.static, False), per_row,
+                )  # fmt: skip

@@ -4,7 +4,6 @@
 function of that type: macros of the text that this is included into.
 """
 
-import hashlib
 from typing import Any
 
 from .catalogue import Kernel, kernels
@@ -14,13 +13,14 @@ COMPARISONS = {"lt", "gt", "ge", "le", "eq", "ne"}
 BOOLEANS = COMPARISONS | {"and", "or", "not", "isinf"}
 
 
-def _number(number: float) -> str:
-    return f"(REAL){float(number).hex()}"
+def number(value: float) -> str:
+    special = {"inf": "INFINITY", "nan": "NAN"}.get(str(value))
+    return f"(REAL){special or float(value).hex()}"
 
 
-def _expression(node: Node, names: dict[int, str]) -> str:
+def expression(node: Node, names: dict[int, str]) -> str:
     operands = [
-        names[id(a)] if isinstance(a, Node) else _number(a) for a in node.operands
+        names[id(a)] if isinstance(a, Node) else number(a) for a in node.operands
     ]
     if node.operation in COMPARISONS:
         return f"-(MASK)({operands[0]} {OPERATORS[node.operation]} {operands[1]})"
@@ -41,10 +41,10 @@ def _statements(outputs: tuple[Any, ...], inputs: tuple[str, ...]) -> list[str]:
         if node.operation == "input":
             text = f"in{inputs.index(node.operands[0])}[i]"
         else:
-            text = _expression(node, names)
+            text = expression(node, names)
         lines.append(f"const {kind} {name} = {text};")
     for k, output in enumerate(outputs):
-        text = names[id(output)] if isinstance(output, Node) else _number(output)
+        text = names[id(output)] if isinstance(output, Node) else number(output)
         lines.append(f"out{k}[i] = {text};")
     return lines
 
@@ -81,8 +81,3 @@ def source() -> str:
     ]
     table = ["static const Kernel FN(kernels)[] = {", *entries, "};"]
     return "\n\n".join([*map(kernel, every), "\n".join(table)]) + "\n"
-
-
-def digest() -> str:
-    """What tells whether the extension is of these formulas."""
-    return hashlib.sha256(source().encode()).hexdigest()[:16]

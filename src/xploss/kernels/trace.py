@@ -4,7 +4,7 @@ A formula runs in it unchanged.  Its arguments are inputs of the graph; that an 
 is there at all is decided before, as everywhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 # By Python's name of the operator.
@@ -70,16 +70,78 @@ class Graph:
         return 1.0
 
 
+# Of rows of classes: what goes over a row, and what else is one a row.
+OVER_ROWS = ("class_sum", "argmax", "largest")
+OF_ROWS = (*OVER_ROWS, "picked", "class_count")
+
+
+class RowGraph(Graph):
+    """The namespace of a formula of rows of classes, as `backends/classes.py` has it.
+
+    Of an input an element may be `picked` before a row is gone over.
+    """
+
+    def __init__(self, per_row: Collection[str]) -> None:
+        super().__init__()
+        self.per_row = per_row
+
+    def of_class(self, value: Any) -> bool:
+        """Whether it is one a class."""
+        if not isinstance(value, Node) or value.operation in OF_ROWS:
+            return False
+        if value.operation == "input":
+            return value.operands[0] not in self.per_row
+        return value.operation == "class_index" or any(
+            map(self.of_class, value.operands)
+        )
+
+    def log1p(self, x: Node) -> Node:
+        """Of one a row, which may be more than 1."""
+        return self.node("log1p_of_any", x)
+
+    def class_count(self, like: Node) -> Node:
+        return self.node("class_count")
+
+    def class_sum(self, values: Node) -> Node:
+        return self.node("class_sum", values)
+
+    def argmax(self, values: Node) -> Node:
+        return self.node("argmax", values)
+
+    def is_class(self, like: Node, numbers: Node) -> Node:
+        return self.node("eq", self.node("class_index"), numbers)
+
+    def pick(self, values: Node, numbers: Node) -> Node:
+        if numbers.operation == "argmax" and numbers.operands[0] is values:
+            return self.node("largest", numbers)
+        picked: Node = self.at(values, numbers)
+        return picked
+
+    def at(self, value: Any, numbers: Node) -> Any:
+        """What a value is at the class of a number, which is an input."""
+        if not self.of_class(value):
+            return value
+        if value.operation == "class_index":
+            return numbers
+        if value.operation == "input":
+            return self.node("picked", value, numbers)
+        operands = [self.at(a, numbers) for a in value.operands]
+        return self.node(value.operation, *operands)
+
+
 class Traced(NamedTuple):
     outputs: tuple[Any, ...]  # nodes, or numbers
     inputs: tuple[str, ...]
 
 
 def trace(
-    function: Callable[..., Any], arguments: tuple[str | None, ...], **static: Any
+    function: Callable[..., Any],
+    arguments: tuple[str | None, ...],
+    graph: Graph | None = None,
+    **static: Any,
 ) -> Traced:
     """What a function makes of arguments of these names; None is an absent one."""
-    graph = Graph()
+    graph = Graph() if graph is None else graph
     nodes = [None if a is None else graph.node("input", a) for a in arguments]
     outputs = function(graph, *nodes, **static)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)

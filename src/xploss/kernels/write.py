@@ -16,9 +16,9 @@ def write(folder: Path) -> None:
     bare = types.ModuleType("xploss")
     bare.__path__ = [str(PACKAGE)]
     sys.modules["xploss"] = bare
-    text = importlib.import_module("xploss.kernels.text")
-    (folder / "kernels.inc").write_text(text.source())
-    (folder / "digest.h").write_text(f'#define DIGEST "{text.digest()}"\n')
+    written = importlib.import_module("xploss.kernels.written")
+    for name, text in written.files().items():
+        (folder / name).write_text(text)
 
 
 if __name__ == "__main__":

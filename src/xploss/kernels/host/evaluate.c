@@ -1,153 +1,18 @@
 /* Jobs are cut into tasks, which threads take one by one, and tasks into blocks.  How a
    job is cut hangs on its shape alone, and what tasks add up is merged in their order,
-   so that the bits do not depend on how many threads take part.
-
-   Threads live as Size as the job: there is nothing to be kept over a fork, or to be
-   ended with the interpreter. */
-
-#define _POSIX_C_SOURCE 200809L
+   so that the bits do not depend on how many threads take part. */
 
 #include "evaluate.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(_WIN32)
-#define THREADED 0
-#else
-#define THREADED 1
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
-#endif
+#include "rows.h"
+#include "tasks.h"
+#include "views.h"
 
-#define TASK (32 * BLOCK)     /* elements of one where nothing is summed along axes */
-#define SUMS 2048             /* of one, at most, where something is */
-#define WORTH_A_THREAD 65536  /* elements; it starts in the time of so many */
-#define WORTH_A_THREAD_OF_A_TEAM 16384 /* it waits already */
-#define ASKED_EVERY 64        /* tasks */
-
-/* ---- sums of two parts ------------------------------------------------------------ */
-
-typedef struct { double high, low; } Sum;
-
-static void add(Sum *sum, double x) {
-    double high = sum->high + x, back = high - sum->high;
-    sum->low += (sum->high - (high - back)) + (x - back);
-    sum->high = high;
-}
-
-/* What is infinite or NaN has no rest. */
-static double rounded(Sum sum) {
-    double whole = sum.high + sum.low;
-    return isfinite(sum.high) ? whole : sum.high;
-}
-
-/* ---- arrays by the place of an element in order ----------------------------------- */
-
-typedef struct {
-    const Array *array;
-    char *data;
-    int axes;
-    Size shape[MOST_AXES];
-    ptrdiff_t strides[MOST_AXES];
-} View;
-
-/* Of an array along some axes, those that lie behind one another as one. */
-static void view_of(View *view, const Array *array, char *data, int axes,
-                    const Size *shape, const ptrdiff_t *strides) {
-    int n = 0;
-    view->array = array;
-    view->data = data;
-    for (int k = 0; k < axes; k++) {
-        if (shape[k] == 1) continue;
-        if (n && view->strides[n - 1] == strides[k] * shape[k]) {
-            view->shape[n - 1] *= shape[k];
-            view->strides[n - 1] = strides[k];
-        } else {
-            view->shape[n] = shape[k];
-            view->strides[n++] = strides[k];
-        }
-    }
-    if (!n) {
-        view->shape[0] = 1;
-        view->strides[n++] = 0;
-    }
-    view->axes = n;
-}
-
-/* Where in a view its elements lie, run by run along its last axis. */
-typedef struct {
-    Size index[MOST_AXES];
-    ptrdiff_t offset;
-} Place;
-
-static void go_to(Place *place, const View *view, Size start) {
-    place->offset = 0;
-    for (int k = view->axes - 1; k >= 0; k--) {
-        place->index[k] = k ? start % view->shape[k] : start;
-        start /= view->shape[k];
-        place->offset += place->index[k] * view->strides[k];
-    }
-}
-
-static void go_on(Place *place, const View *view, Size steps) {
-    int k = view->axes - 1;
-    place->index[k] += steps;
-    place->offset += steps * view->strides[k];
-    while (k && place->index[k] == view->shape[k]) {
-        place->offset -= view->shape[k] * view->strides[k];
-        place->index[k--] = 0;
-        place->index[k]++;
-        place->offset += view->strides[k];
-    }
-}
-
-static Size run_from(const Place *place, const View *view, Size most) {
-    int last = view->axes - 1;
-    Size rest = view->shape[last] - place->index[last];
-    return rest < most ? rest : most;
-}
-
-static int is_in_place(const View *view, const Loops *loops) {
-    return view->axes == 1 && view->array->type == loops->type
-        && (view->strides[0] == (ptrdiff_t)loops->size || view->shape[0] == 1)
-        && (size_t)view->data % loops->size == 0;
-}
-
-/* `n` elements from `start` on, in `space` unless they lie so already. */
-static const void *read(const View *view, const Loops *loops, Size start, Size n,
-                        void *space) {
-    if (is_in_place(view, loops)) return view->data + start * (ptrdiff_t)loops->size;
-    Place place;
-    char *to = space;
-    go_to(&place, view, start);
-    while (n > 0) {
-        Size run = run_from(&place, view, n);
-        ptrdiff_t stride = view->strides[view->axes - 1];
-        loops->read[view->array->type](run, view->data + place.offset, stride, to);
-        to += run * (Size)loops->size;
-        n -= run;
-        go_on(&place, view, run);
-    }
-    return space;
-}
-
-static void write(const View *view, const Loops *loops, Size start, Size n,
-                  const void *space) {
-    Place place;
-    const char *from = space;
-    go_to(&place, view, start);
-    while (n > 0) {
-        Size run = run_from(&place, view, n);
-        ptrdiff_t stride = view->strides[view->axes - 1];
-        loops->write[view->array->type](run, from, view->data + place.offset, stride);
-        from += run * (Size)loops->size;
-        n -= run;
-        go_on(&place, view, run);
-    }
-}
+#define TASK (32 * BLOCK) /* elements of one where nothing is summed along axes */
+#define SUMS 2048         /* of one, at most, where something is */
 
 /* ---- blocks ----------------------------------------------------------------------- */
 
@@ -240,7 +105,7 @@ static void evaluate_block(const Job *job, const Views *views, Space *space, Siz
                 add(sum, loops->sum(n, out[k]));
             }
         } else if (out[k] == (void *)space->result[k]) {
-            write(&views->output[k], loops, start, n, out[k]);
+            write(&views->output[k], 0, loops, start, n, out[k]);
         }
     }
 }
@@ -254,12 +119,6 @@ static void evaluate_blocks(const Job *job, const Views *views, Space *space, Si
 }
 
 /* ---- tasks: of a range of elements, or of some of the sums along axes ------------- */
-
-static Size count_of(int axes, const Size *shape) {
-    Size count = 1;
-    for (int k = 0; k < axes; k++) count *= shape[k];
-    return count;
-}
 
 /* A part of a job's axes: so many from `first` on along each. */
 typedef struct {
@@ -308,8 +167,6 @@ static void cut(const Job *job, Cut *cut) {
     }
     cut->rows = SUMS / sums > 1 ? SUMS / sums : 1;
 }
-
-static Size parts_of(Size n, Size part) { return (n + part - 1) / part; }
 
 static Size tasks_of_cut(const Job *job, const Cut *cut) {
     int last = job->axes - 1;
@@ -370,123 +227,74 @@ static int sum_part(const Job *job, const Part *part, Space *space) {
     for (Size i = 0; i < sums; i += BLOCK) {
         Size n = sums - i < BLOCK ? sums - i : BLOCK;
         const void *values = read(&from, job->loops, i, n, space->result[0]);
-        write(&to, job->loops, i, n, values);
+        write(&to, 0, job->loops, i, n, values);
     }
     free(high);
     return 0;
 }
 
-/* ---- threads ---------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------- */
 
 typedef struct {
     const Job *job;
-    const Cut *cut;
-    const Views *views; /* where tasks are ranges of the elements */
+    Size elements;
+    const Cut *cut;     /* where a sum is along axes; else */
+    const Views *views; /* tasks are ranges of the elements */
     Sum *sums;          /* of each such task */
-    Size tasks, elements;
-#if THREADED
-    atomic_long next;
-    atomic_int failed;
-#else
-    Size next;
-    int failed;
-#endif
-} Work;
+} Whole;
 
-static Size next_task(Work *work) {
-#if THREADED
-    return atomic_fetch_add(&work->next, 1);
-#else
-    return work->next++;
-#endif
-}
-
-static int evaluate_task(Work *work, Size task, Space *space) {
-    const Job *job = work->job;
+static int evaluate_task(const Whole *whole, Size task, Space *space) {
+    const Job *job = whole->job;
     if (job->along_axes) {
         Part part;
-        part_of_task(&part, job, work->cut, task);
+        part_of_task(&part, job, whole->cut, task);
         return sum_part(job, &part, space);
     }
-    Size start = task * TASK, rest = work->elements - start;
+    Size start = task * TASK, rest = whole->elements - start;
     Size end = start + (rest < TASK ? rest : TASK);
-    evaluate_blocks(job, work->views, space, start, end, work->sums + task);
+    evaluate_blocks(job, whole->views, space, start, end, whole->sums + task);
     return 0;
 }
 
-static void take_tasks(Work *work, int (*interrupted)(void *), void *context) {
+static void take_tasks(Work *work, Caller *caller) {
+    const Whole *whole = work->data;
     Space space;
-    fill_numbers(work->job, work->elements, &space);
-    for (Size done = 1; !work->failed; done++) {
-        Size task = next_task(work);
-        if (task >= work->tasks) return;
-        if (evaluate_task(work, task, &space)) work->failed = -1;
-        if (interrupted && done % ASKED_EVERY == 0 && interrupted(context)) {
-            work->failed = 1;
-        }
+    fill_numbers(whole->job, whole->elements, &space);
+    for (Size task; (task = next_task(work, caller)) >= 0;) {
+        if (evaluate_task(whole, task, &space)) work->failed = -1;
     }
 }
 
-#if THREADED
-static void *thread(void *work) {
-    take_tasks(work, NULL, NULL);
-    return NULL;
-}
+#define MOST_ARRAYS (MOST_ARGUMENTS + MOST_OUTPUTS + 3)
 
-#define MOST_THREADS 64
-
-typedef struct {
-    Work *work;
-    pthread_t caller;
-    int (*interrupted)(void *);
-    void *context;
-} Shared;
-
-static void in_team(void *data) {
-    Shared *shared = data;
-    int calls = pthread_equal(pthread_self(), shared->caller);
-    take_tasks(shared->work, calls ? shared->interrupted : NULL, shared->context);
-}
-
-static void take_tasks_by(int threads, Work *work, int (*interrupted)(void *),
-                          void *context) {
-    if (work->job->team) {
-        Shared shared = {work, pthread_self(), interrupted, context};
-        work->job->team(in_team, &shared, (unsigned)threads, 0);
-        return;
-    }
-    pthread_t others[MOST_THREADS];
-    int started = 0;
-    sigset_t all, before;
-    sigfillset(&all); /* signals are for the calling thread */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (started < threads - 1 && started < MOST_THREADS) {
-        if (pthread_create(&others[started], NULL, thread, work)) break;
-        started++;
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    take_tasks(work, interrupted, context);
-    for (int k = 0; k < started; k++) pthread_join(others[k], NULL);
-}
-#else
-static void take_tasks_by(int threads, Work *work, int (*interrupted)(void *),
-                          void *context) {
-    (void)threads;
-    take_tasks(work, interrupted, context);
-}
-#endif
-
-/* ---- jobs ------------------------------------------------------------------------- */
-
-/* The axes in the order in which the first argument lies in memory, and none of 1. */
-static void order_axes(Job *job) {
-    Array *arrays[MOST_ARGUMENTS + MOST_OUTPUTS + 3];
-    int count = 0, axes = 0, order[MOST_AXES];
+static int arrays_of(Job *job, Array **arrays) {
+    int count = 0;
     for (int k = 0; k < job->arguments; k++) arrays[count++] = &job->argument[k];
     for (int k = 0; k < job->results; k++) arrays[count++] = &job->output[k];
     arrays[count++] = &job->weights;
     arrays[count++] = &job->where;
     arrays[count++] = &job->total;
+    return count;
+}
+
+/* Of a job of rows: from its axes. */
+static void take_class_axis(Job *job) {
+    Array *arrays[MOST_ARRAYS];
+    int count = arrays_of(job, arrays), axis = job->class_axis;
+    size_t behind = (size_t)(--job->axes - axis);
+    job->classes = job->shape[axis];
+    memmove(job->shape + axis, job->shape + axis + 1, behind * sizeof(Size));
+    for (int a = 0; a < count; a++) {
+        ptrdiff_t *strides = arrays[a]->strides;
+        arrays[a]->class_stride = strides[axis];
+        memmove(strides + axis, strides + axis + 1, behind * sizeof(ptrdiff_t));
+    }
+}
+
+/* The axes in the order in which the first argument lies in memory, and none of 1. */
+static void order_axes(Job *job) {
+    Array *arrays[MOST_ARRAYS];
+    int count = arrays_of(job, arrays), axes = 0, order[MOST_AXES];
     const ptrdiff_t *strides = job->argument[0].strides;
     for (int k = 0; k < job->axes; k++) {
         if (job->shape[k] == 1) continue;
@@ -513,58 +321,45 @@ static void order_axes(Job *job) {
     }
 }
 
-static void carry_out(Work *work, int (*interrupted)(void *), void *context) {
-    Size each = work->job->team ? WORTH_A_THREAD_OF_A_TEAM : WORTH_A_THREAD;
-    Size worth = work->elements / each;
-    Size threads = work->job->threads < worth ? work->job->threads : worth;
-    threads = threads < work->tasks ? threads : work->tasks;
-    if (threads > 1) take_tasks_by((int)threads, work, interrupted, context);
-    else take_tasks(work, interrupted, context);
-}
-
-static void sum_along_axes(Work *work, int (*interrupted)(void *), void *context) {
+static int sum_along_axes(Whole *whole, Caller *caller) {
     Cut axes_cut;
-    cut(work->job, &axes_cut);
-    work->cut = &axes_cut;
-    work->tasks = tasks_of_cut(work->job, &axes_cut);
-    carry_out(work, interrupted, context);
+    cut(whole->job, &axes_cut);
+    whole->cut = &axes_cut;
+    Work work = {.take = take_tasks, .data = whole};
+    work.tasks = tasks_of_cut(whole->job, &axes_cut);
+    return carry_out(&work, whole->job, whole->elements, caller);
 }
 
 /* All results per element, or a sum of the first, over everything. */
-static double by_ranges(Work *work, int (*interrupted)(void *), void *context) {
-    const Job *job = work->job;
-    Part whole;
+static int by_ranges(Whole *whole, double *sum, Caller *caller) {
+    const Job *job = whole->job;
+    Part part;
     Views views;
     Sum total = {0, 0};
-    memset(whole.first, 0, sizeof(Size) * (size_t)job->axes);
-    memcpy(whole.shape, job->shape, sizeof(Size) * (size_t)job->axes);
-    view_parts(&views, job, &whole);
-    work->views = &views;
-    work->tasks = parts_of(work->elements, TASK);
-    work->sums = work->tasks > 1 ? calloc((size_t)work->tasks, sizeof(Sum)) : &total;
-    if (!work->sums) {
-        work->failed = -1;
-        return 0;
+    memset(part.first, 0, sizeof(Size) * (size_t)job->axes);
+    memcpy(part.shape, job->shape, sizeof(Size) * (size_t)job->axes);
+    view_parts(&views, job, &part);
+    whole->views = &views;
+    Work work = {.take = take_tasks, .data = whole};
+    work.tasks = parts_of(whole->elements, TASK);
+    whole->sums = work.tasks > 1 ? calloc((size_t)work.tasks, sizeof(Sum)) : &total;
+    if (!whole->sums) return -1;
+    int failed = carry_out(&work, job, whole->elements, caller);
+    if (work.tasks > 1) {
+        total = merged(whole->sums, work.tasks);
+        free(whole->sums);
     }
-    carry_out(work, interrupted, context);
-    if (work->tasks > 1) {
-        for (Size k = 0; k < work->tasks; k++) {
-            add(&total, work->sums[k].high);
-            total.low += work->sums[k].low;
-        }
-        free(work->sums);
-    }
-    return rounded(total) / job->divisor;
+    *sum = rounded(total) / job->divisor;
+    return failed;
 }
 
 int evaluate(Job *job, double *sum, int (*interrupted)(void *), void *context) {
-    order_axes(job);
-    Work work;
-    work.job = job;
-    work.elements = count_of(job->axes, job->shape);
-    work.next = work.failed = 0;
+    Caller caller = {interrupted, context, 0};
     *sum = 0;
-    if (job->along_axes) sum_along_axes(&work, interrupted, context);
-    else *sum = by_ranges(&work, interrupted, context);
-    return work.failed;
+    if (job->row_kernel) take_class_axis(job);
+    order_axes(job);
+    if (job->row_kernel) return evaluate_rows(job, sum, &caller);
+    Whole whole = {.job = job, .elements = count_of(job->axes, job->shape)};
+    return job->along_axes ? sum_along_axes(&whole, &caller)
+                           : by_ranges(&whole, sum, &caller);
 }

@@ -9,13 +9,14 @@
 
 #define MOST_AXES 64
 #define MOST_ARGUMENTS 10
-#define MOST_OUTPUTS 2
+#define MOST_OUTPUTS 3
 
 typedef struct {
     char *data; /* NULL for a number */
     double number;
     Type type;
     ptrdiff_t strides[MOST_AXES]; /* 0 where it is spread */
+    ptrdiff_t class_stride;       /* of a job of rows, whose axes are without that */
 } Array;
 
 /* GOMP_parallel, of the OpenMP that the arrays' library runs on:
@@ -25,6 +26,9 @@ typedef void (*Team)(void (*body)(void *), void *data, unsigned threads, unsigne
 typedef struct {
     const Loops *loops;
     const Kernel *kernel;
+    const RowKernel *row_kernel; /* of rows of classes, or NULL */
+    int class_axis;
+    Size classes;
     int axes;
     Size shape[MOST_AXES];
     int arguments;

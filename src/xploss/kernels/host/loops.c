@@ -86,6 +86,11 @@ INLINE uint16_t to_bfloat16(float x) {
         } \
     }
 
+typedef struct {
+    double high[TILE], low[TILE];
+    float part[TILE]; /* of a few numbers of float32 */
+} Sums;
+
 #define CONCAT(x, y) x##y
 #define NAMED(x, y) CONCAT(x, y)
 
@@ -94,6 +99,8 @@ INLINE uint16_t to_bfloat16(float x) {
 #define MASK uint32_t
 #define REAL_TYPE FLOAT32
 #include "kernels.inc"
+#include "row_loops.inc"
+#include "row_kernels.inc"
 #include "loops.inc"
 #undef FN
 #undef REAL
@@ -105,4 +112,6 @@ INLINE uint16_t to_bfloat16(float x) {
 #define MASK uint64_t
 #define REAL_TYPE FLOAT64
 #include "kernels.inc"
+#include "row_loops.inc"
+#include "row_kernels.inc"
 #include "loops.inc"

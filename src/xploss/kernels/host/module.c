@@ -215,8 +215,36 @@ static Outcome total_of(Job *job, PyObject *total, Buffers *buffers) {
     return outcome == TAKEN && !job->total.data ? NOT_TAKEN : outcome;
 }
 
+/* Of rows: what is one a row has no classes, or it would be read for the first alone. */
+static int has_rows(const Job *job) {
+    const RowKernel *kernel = job->row_kernel;
+    Size classes = job->shape[job->class_axis];
+    if (classes == 1) return 1;
+    for (int k = 0; k < job->arguments; k++) {
+        int spread = job->argument[k].strides[job->class_axis] == 0;
+        if (job->argument[k].data && !spread && !(kernel->classes_in >> k & 1u)) return 0;
+    }
+    for (int k = job->summed; k < job->results; k++) {
+        int spread = job->output[k].strides[job->class_axis] == 0;
+        if (spread == (int)(kernel->classes_out >> k & 1u)) return 0;
+    }
+    return 1;
+}
+
+static int set_row_kernel(Job *job, long number) {
+    if (job->class_axis < job->axes && number >= 0 && number < job->loops->row_count) {
+        job->row_kernel = &job->loops->row_kernels[number];
+        if (job->row_kernel->inputs == job->arguments
+            && job->row_kernel->outputs == job->results) return 1;
+    }
+    PyErr_SetString(PyExc_ValueError, "no kernel of rows of that number and so many arrays");
+    return 0;
+}
+
 /* What is called with other numbers of arrays would read beyond them. */
 static int set_kernel(Job *job, long number) {
+    job->row_kernel = NULL;
+    if (job->class_axis >= 0) return set_row_kernel(job, number);
     if (number >= 0 && number < job->loops->count) {
         job->kernel = &job->loops->kernels[number];
         if (job->kernel->inputs == job->arguments
@@ -234,7 +262,7 @@ static Team team_at(PyObject *address) {
 
 enum {
     SET, KERNEL, ARGUMENTS, WEIGHTS, WHERE, SCALES, OUTPUTS, TOTAL, DIVISOR, THREADS,
-    TEAM, COUNT
+    TEAM, CLASS_AXIS, COUNT
 };
 
 static Outcome job_of(Job *job, PyObject *const *args, Buffers *buffers) {
@@ -247,6 +275,7 @@ static Outcome job_of(Job *job, PyObject *const *args, Buffers *buffers) {
     job->divisor = PyFloat_AsDouble(args[DIVISOR]);
     job->threads = (int)PyLong_AsLong(args[THREADS]);
     job->team = team_at(args[TEAM]);
+    job->class_axis = (int)PyLong_AsLong(args[CLASS_AXIS]);
     job->arguments = (int)PyTuple_Size(args[ARGUMENTS]);
     int outputs = (int)PyTuple_Size(args[OUTPUTS]);
     if (PyErr_Occurred()) return FAILED;
@@ -265,6 +294,9 @@ static Outcome job_of(Job *job, PyObject *const *args, Buffers *buffers) {
     }
     if (outcome == TAKEN) outcome = scales_of(job, args[SCALES]);
     if (outcome == TAKEN) outcome = outputs_of(job, args[OUTPUTS], buffers);
+    if (outcome == TAKEN && job->row_kernel) {
+        outcome = has_rows(job) && !job->along_axes ? TAKEN : NOT_TAKEN;
+    }
     return outcome;
 }
 
@@ -343,6 +375,7 @@ static int flat_job(Job *job, PyObject *const *args) {
     }
     job->loops = type == FLOAT64 ? SETS[set].of_double : SETS[set].of_float;
     job->axes = 1;
+    job->class_axis = -1;
     job->shape[0] = PyLong_AsSsize_t(args[FLAT_SIZE]);
     job->arguments = (int)PyTuple_Size(args[FLAT_ARGUMENTS]);
     job->summed = args[FLAT_TOTAL] != Py_None;
@@ -393,7 +426,7 @@ static PyMethodDef METHODS[] = {
      " threads, team)\n\nOf arrays at addresses, as the total is; `scale` is of the last output."},
     {"evaluate", (PyCFunction)(void (*)(void))evaluate_job, METH_FASTCALL,
      "evaluate(set, kernel, arguments, weights, where, scales, outputs, total, divisor,"
-     " threads, team)\n\nThe sum, None, or NotImplemented of arrays that it does not take."},
+     " threads, team, class_axis)\n\nThe sum, None, or NotImplemented of arrays that it does not take."},
     {NULL, NULL, 0, NULL},
 };
 
