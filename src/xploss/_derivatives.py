@@ -183,13 +183,15 @@ def grad_and_hess(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
         dL/dx   = neg * sigmoid(x) - pos * sigmoid(-x)
         d2L/dx2 = (pos + neg) * sigmoid(x) * sigmoid(-x)
 
-    and of the focal loss as derived in `xploss/formulas/focal.py`.  Of
-    `softmax_cross_entropy` the second is the *diagonal* of each row's Hessian, as
-    boosting has it, ``t * p * (1 - p)``; `hessian_product` has the whole.
+    and of the focal loss as derived in `xploss/formulas/focal.py`.  Of losses of many
+    classes the second is the *diagonal* of each row's Hessian, as boosting has it:
+    ``t * p * (1 - p)`` of `softmax_cross_entropy`, of which `hessian_product` has the
+    whole, and of the focal loss as in `xploss/formulas/softmax_focal.py`.
 
     Parameters
     ----------
-    loss : `sigmoid_cross_entropy`, `sigmoid_focal_loss` or `softmax_cross_entropy`
+    loss : `sigmoid_cross_entropy`, `sigmoid_focal_loss`, `softmax_cross_entropy` or \
+`softmax_focal_loss`
         Or a `functools.partial` of one; a TypeError for anything else, and for the
         options `axis` and `reduction`.
 

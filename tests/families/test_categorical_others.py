@@ -4,7 +4,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-from categorical_reference import row_focal, row_of_probabilities
+from categorical_reference import (
+    row_focal,
+    row_focal_hessian,
+    row_of_probabilities,
+)
 from class_rows import rows
 from reference import ulps
 from test_categorical import NUMBERS, WRONG, ZEROS
@@ -46,6 +50,29 @@ def test_focal(backend, dtype, gamma, soft):
             assert away <= bound, f"slope {j} of {logits}, {label}"
 
 
+@pytest.mark.parametrize("gamma", [0.5, 2.0, 5.0])
+@pytest.mark.parametrize("soft", [True, False], ids=["masses", "numbers"])
+def test_focal_hessian(backend, dtype, gamma, soft):
+    """Its diagonal, to digits of its larger terms, which may differ in sign."""
+    x, y = rows(3, dtype, 20, soft)
+    labels = backend.array(y, dtype if soft else "int32")
+    smoothing = 0.125 if soft else 0.0
+    of_loss = xploss.grad_and_hess(
+        partial(FOCAL, gamma=gamma, label_smoothing=smoothing)
+    )
+    _, hessian = backend.call(of_loss, backend.array(x, dtype), labels)
+    hessian, narrow = backend.numpy(hessian), dtype in ("float16", "bfloat16")
+    for k, (logits, label) in enumerate(zip(x, y, strict=True)):
+        label = label.tolist() if soft else int(label)
+        exact, sizes = row_focal_hessian(logits.tolist(), label, gamma, smoothing)
+        gap = np.sort(logits)[-1] - np.sort(logits)[-2]
+        bound = 1.0 if narrow else 12.0 * (1.0 + gamma * (1.0 + gap))
+        lost = 1e3 * max(backend.flushes, gamma > 2)
+        for j in range(3):
+            away = ulps(float(hessian[k, j]), exact[j], dtype, sizes[j], lost)
+            assert away <= bound, f"curvature {j} of {logits}, {label}: {away}"
+
+
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
 def test_focal_at_infinities(backend, dtype, gamma):
     x = np.array([[INF, 0.0, 1.0], [0.0, INF, 1.0], [-INF, 0.0, 0.0], [0.0, NAN, 1.0]])
@@ -65,6 +92,11 @@ def test_focal_of_gamma_0_is_the_cross_entropy(backend, dtype):
     x, y = rows(3, dtype, 20, False)
     x, y = backend.array(x, dtype), backend.array(y, "int32")
     same = derivatives(backend, partial(FOCAL, gamma=0), x, y)
+    hessians = [
+        backend.numpy(backend.call(xploss.grad_and_hess(loss), x, y)[1])
+        for loss in (partial(FOCAL, gamma=0), xploss.softmax_cross_entropy)
+    ]
+    np.testing.assert_array_equal(*hessians)
     for ours, plain in zip(
         same, derivatives(backend, xploss.softmax_cross_entropy, x, y), strict=True
     ):

@@ -170,6 +170,38 @@ def _focal_parts(
     return of_cost, g * q[j] ** (g - 1) * p[j] * down * c[j]
 
 
+def row_focal_hessian(
+    logits: Numbers, label: int | Numbers, gamma: float, smoothing: float = 0.0
+) -> tuple[list[mpf], list[mpf]]:
+    """By each x twice, of finite logits, by differences of the loss in many digits; and
+    the sizes of what is added up to it."""
+    with mp.workprec(4 * bits(logits)):
+        n, g = range(len(logits)), mpf(gamma)
+        y = masses(label, len(logits), None, smoothing)
+
+        def loss(i: int, step: mpf) -> mpf:
+            x = [mpf(a) + (step if k == i else 0) for k, a in enumerate(logits)]
+            f = softmax(x)
+            parts = zip(y, f.complements, f.costs, strict=True)
+            return mp.fsum(times(m, times(power(q, g), c)) for m, q, c in parts)
+
+        h = mpf(2) ** (-bits(logits))
+        curvatures = [(loss(i, h) - 2 * loss(i, mpf(0)) + loss(i, -h)) / h**2 for i in n]
+        f = softmax(logits)
+        p, q, c = f.probabilities, f.complements, f.costs
+        # A slope's masses, and what a logit moves them by.
+        mass = [y[j] * q[j] ** g * (1 + g * p[j] * c[j] / q[j]) for j in n]
+        bend = [2 + c[j] + abs(g - 1) * p[j] * c[j] / q[j] for j in n]
+        moved = [y[j] * g * p[j] * q[j] ** (g - 1) * bend[j] for j in n]
+        sizes = [
+            p[i] * q[i] * mp.fsum(mass)
+            + p[i] ** 2 * (mp.fsum(moved) - moved[i])
+            + moved[i] * q[i] ** 2
+            for i in n
+        ]
+        return curvatures, sizes
+
+
 def row_of_probabilities(
     probs: Numbers,
     label: int | Numbers,

@@ -33,6 +33,9 @@ class Classes:
         shape[self.axis] = -1
         return xp.reshape(index, tuple(shape)) == numbers
 
+    def same_class(self, numbers: Array, others: Array) -> Array:
+        return self.backend.xp.astype(numbers, others.dtype, copy=False) == others
+
     def pick(self, values: Array, numbers: Array) -> Array:
         """Those of classes by their numbers; of a number that no class has, any.
 

@@ -59,6 +59,7 @@ from .record import Array, Formula, Scalar
 class Row(NamedTuple):
     """A row of logits seen from its largest."""
 
+    logits: Array
     number: Array  # k
     top: Array  # at k alone
     largest: Array  # m
@@ -69,6 +70,11 @@ class Row(NamedTuple):
     def log_sum(self, xp: Any) -> Array:
         """log(1 + r): how far logsumexp(x) is above the largest."""
         return xp.log1p(self.others)
+
+    def gap_at(self, xp: Any, number: Array) -> Array:
+        """Of one class."""
+        gap = self.largest - xp.pick(self.logits, number)
+        return xp.where(xp.same_class(self.number, number), 0.0, gap)
 
     def or_nan(self, xp: Any, loss: Array) -> Array:
         """Of one class alone nothing but the largest is NaN where that is."""
@@ -100,7 +106,7 @@ def row(
         exponential = xp.where(rounded == 0.0, 0.0, corrected)
     if others is None:
         others = xp.class_sum(exponential)
-    return Row(number, top, largest, gap, exponential, others)
+    return Row(logits, number, top, largest, gap, exponential, others)
 
 
 def error(a: Array, b: Array) -> Array:
@@ -113,7 +119,7 @@ def error(a: Array, b: Array) -> Array:
 def loss_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
     """L, and z * logsumexp(x)**2 beside it."""
     if label.masses is None:
-        result = xp.pick(f.gap, label.number) + label.of_number * f.log_sum(xp)
+        result = f.gap_at(xp, label.number) + label.of_number * f.log_sum(xp)
     else:
         total = label.total(xp)
         result = xp.class_sum(times(xp, label.masses, f.gap)) + total * f.log_sum(xp)

@@ -1,4 +1,4 @@
-"""Focal loss of softmax(logits): value and slope.
+"""Focal loss of softmax(logits): value, slope and the diagonal of the Hessian.
 
 With the masses y_j, the probabilities p_j, q_j = 1 - p_j and c_j = -log(p_j),
 
@@ -12,6 +12,15 @@ j = i alone, so that
 the slope of the cross-entropy (`softmax.py`) whose masses are h, which are >= 0, and
 nothing cancels.  The power is taken in log space; q_k of the largest is r / (1 + r),
 and c_k / q_k goes to 1 where both go to 0.
+
+A logit moves h_j as dh_j/dx_i = -k_j (d_ij - p_i), with k_j = -p_j dh_j/dp_j, so that
+
+    d2F/dx_i2 = p_i q_i * sum of h_j + p_i**2 * sum of k_j but k_i + k_i q_i**2
+    k_j q_j   = y_j gamma p_j q_j**gamma (2 - c_j + (gamma - 1) p_j c_j / q_j).
+
+The last has no q_j in a denominator, and k_j is that divided by q_j: what p_i**2 leaves
+of it is finite, as p_i is at most the q_j of another class.  The loss is not convex,
+and these terms differ in sign.
 
 Source: Lin et al., "Focal Loss for Dense Object Detection", 2017.
 """
@@ -67,6 +76,23 @@ def focal_slope_of(xp: Any, f: Focus, masses: Array) -> Array:
     return slope_of(xp, f.row, Label(weighed), None)
 
 
+def focal_curvature_of(xp: Any, f: Focus, masses: Array) -> Array:
+    """d2F/dx2, of a class by its own logit."""
+    p = probabilities(xp, f.row)
+    rest = complements(xp, f.row, p)
+    total = xp.class_sum(masses * f.power * (1.0 + f.gamma * f.rate))
+    bend = 2.0 + (f.gamma - 1.0) * f.rate
+    # p c is 0 where p is.
+    push = f.gamma * f.power * (p * bend - times(xp, p, f.cost))
+    apart = masses * push
+    by_rest = xp.where(rest == 0.0, 0.0, apart / xp.where(rest == 0.0, 1.0, rest))
+    others = xp.class_sum(by_rest) - by_rest
+    of_top = xp.class_sum(xp.where(f.row.top, 0.0, by_rest))
+    others = xp.where(f.row.top, of_top, others)
+    # p**2 alone would underflow.
+    return p * rest * total + p * times(xp, p, others) + apart * rest
+
+
 # ---- the record --------------------------------------------------------------------
 #
 # What follows the logits is (labels, numbers, class_weights, smoothing, gamma).
@@ -91,6 +117,12 @@ def value_and_slope(xp: Any, logits: Array, *options: Any) -> tuple[Array, Array
     """(F, dF/dx) from one exponential and one logarithm."""
     made = parts(xp, logits, *options)
     return loss_of(xp, *made), focal_slope_of(xp, *made)
+
+
+def slope_and_curvature(xp: Any, logits: Array, *options: Any) -> tuple[Array, Array]:
+    """(dF/dx, the diagonal of the Hessian) from one exponential and one logarithm."""
+    made = parts(xp, logits, *options)
+    return focal_slope_of(xp, *made), focal_curvature_of(xp, *made)
 
 
 # ---- by the other arguments --------------------------------------------------------
@@ -124,6 +156,7 @@ SOFTMAX_FOCAL = Formula(
     traced=("logits", "labels", "numbers", "class_weights", "smoothing", "gamma"),
     value=value,
     value_and_slope=value_and_slope,
+    slope_and_curvature=slope_and_curvature,
     slopes={
         "logits": slope,
         "labels": label_slope,

@@ -111,6 +111,9 @@ class RowGraph(Graph):
     def is_class(self, like: Node, numbers: Node) -> Node:
         return self.node("eq", self.node("class_index"), numbers)
 
+    def same_class(self, numbers: Node, others: Node) -> Node:
+        return self.node("eq", numbers, others)
+
     def pick(self, values: Node, numbers: Node) -> Node:
         if numbers.operation == "argmax" and numbers.operands[0] is values:
             return self.node("largest", numbers)
