@@ -186,7 +186,9 @@ def row_focal_hessian(
             return mp.fsum(times(m, times(power(q, g), c)) for m, q, c in parts)
 
         h = mpf(2) ** (-bits(logits))
-        curvatures = [(loss(i, h) - 2 * loss(i, mpf(0)) + loss(i, -h)) / h**2 for i in n]
+        curvatures = [
+            (loss(i, h) - 2 * loss(i, mpf(0)) + loss(i, -h)) / h**2 for i in n
+        ]
         f = softmax(logits)
         p, q, c = f.probabilities, f.complements, f.costs
         # A slope's masses, and what a logit moves them by.

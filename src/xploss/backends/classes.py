@@ -4,6 +4,8 @@ from typing import Any
 
 from .._arrays import Array
 
+MOST_NUMBERS = 1 << 24  # that float32 tells apart
+
 
 class Classes:
     """A library's namespace, for rows along an axis, which a sum keeps as of size 1."""
@@ -25,13 +27,29 @@ class Classes:
         """The number of the first of the largest, or of those that are NaN."""
         return self.backend.xp.argmax(logits, axis=self.axis, keepdims=True)
 
+    def argmax_by_maximum(self, logits: Array) -> Array:
+        """By two reductions of floating numbers, which compilers vectorise: XLA's own
+        takes ten times as long on the CPU, as does one of integers."""
+        xp, axis, classes = self.backend.xp, self.axis, self.class_count(logits)
+        if not classes <= MOST_NUMBERS:
+            return Classes.argmax(self, logits)
+        found = (logits == xp.max(logits, axis=axis, keepdims=True)) | (
+            logits != logits
+        )
+        numbers = xp.where(found, self._index(logits, xp.float32), float(classes))
+        return xp.min(numbers, axis=axis, keepdims=True)
+
     def is_class(self, like: Array, numbers: Array) -> Array:
         """Of each class, whether the number is its."""
-        xp, device, dtype = self.backend.xp, self.backend.device(like), numbers.dtype
+        return self._index(like, numbers.dtype) == numbers
+
+    def _index(self, like: Array, dtype: Any) -> Array:
+        """0 to C - 1 along the axis."""
+        xp, device = self.backend.xp, self.backend.device(like)
         index = xp.arange(self.class_count(like), dtype=dtype, device=device)
         shape = [1] * like.ndim
         shape[self.axis] = -1
-        return xp.reshape(index, tuple(shape)) == numbers
+        return xp.reshape(index, tuple(shape))
 
     def same_class(self, numbers: Array, others: Array) -> Array:
         return self.backend.xp.astype(numbers, others.dtype, copy=False) == others

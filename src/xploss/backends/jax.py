@@ -19,10 +19,8 @@ from .base import Backend
 from .classes import Classes
 from .job import Job
 
-
 PARTS = 4  # of a row, that are added one by one
 FEW_CLASSES = 32
-MOST_NUMBERS = 1 << 24  # that float32 tells apart
 
 
 class Jax(Backend):
@@ -104,18 +102,8 @@ class Jax(Backend):
 
 class _Classes(Classes):
     def argmax(self, logits: Any) -> Any:
-        """Of many classes by two reductions that XLA vectorises, as it does not its own
-        on the CPU, nor one of integers: a tenth of the time."""
-        classes = self.class_count(logits)
-        if not FEW_CLASSES < classes <= MOST_NUMBERS:
-            return super().argmax(logits)
-        largest = jnp.max(logits, axis=self.axis, keepdims=True)
-        found = (logits == largest) | (logits != logits)
-        shape = jnp.shape(logits)
-        index = jax.lax.broadcasted_iota(jnp.float32, shape, self.axis)
-        return jnp.min(
-            jnp.where(found, index, float(classes)), axis=self.axis, keepdims=True
-        ).astype(jnp.int32)
+        few = self.class_count(logits) <= FEW_CLASSES
+        return super().argmax(logits) if few else self.argmax_by_maximum(logits)
 
     def pick(self, values: Any, numbers: Any) -> Any:
         if not jnp.ndim(numbers):  # of all rows
@@ -196,7 +184,7 @@ def _change(formula: Formula, k: int, arguments: tuple[Any, ...], change: Any) -
     return jax.jvp(value, (arguments[k],), (change,))[1]
 
 
-# ---- the rule of rows: two numbers of each are kept ------------------------------------
+# ---- the rule of rows: two numbers of each are kept ----------------------------------
 
 
 def _change_of_rows(formula: Formula, arguments: tuple[Any, ...], change: Any) -> Any:
@@ -233,7 +221,8 @@ def _change_of_slopes(formula: Formula, primals: Any, tangents: Any) -> tuple[An
     """Of the plain formula, which is differentiable."""
     plain = formula.slopes[formula.traced[0]]
     slope = functools.partial(BACKEND.formula, plain, class_axis=formula.class_axis)
-    return jax.jvp(slope, primals[:1], tangents[:1])
+    changed: tuple[Any, Any] = jax.jvp(slope, primals[:1], tangents[:1])
+    return changed
 
 
 def _is_zero(tangent: Any) -> bool:

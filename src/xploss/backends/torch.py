@@ -23,6 +23,7 @@ from .._arrays import computing_dtype, instead_of, kind
 from ..formulas.record import Formula
 from . import torch_private
 from .base import Backend
+from .classes import Classes
 from .compiled import BFLOAT16, TYPES, Plan, plan_of
 from .job import Job
 from .numpy import BACKEND as NUMPY
@@ -130,6 +131,9 @@ class Torch(Backend):
             return _Ruled.apply(job.formula, None, *arguments)
         return super().applied(job, arguments)
 
+    def within_rows(self, axis: int) -> Classes:
+        return _Classes(self, axis)
+
     # ---- sums ------------------------------------------------------------------------
 
     def accumulator(self, values: Any, from_16_bits: bool) -> Any:
@@ -156,6 +160,20 @@ class Torch(Backend):
 
         places = [Replicate() if p.is_partial() else p for p in total.placements]
         return total.redistribute(placements=places)
+
+
+class _Classes(Classes):
+    def argmax(self, logits: Any) -> Any:
+        compiling = torch.compiler.is_compiling()
+        return self.argmax_by_maximum(logits) if compiling else super().argmax(logits)
+
+    def pick(self, values: Any, numbers: Any) -> Any:
+        """A subclass may have its classes apart."""
+        if not numbers.ndim or not _is_ordinary(values):
+            return super().pick(values, numbers)
+        last = self.class_count(values) - 1
+        index = torch.clamp(numbers, 0, last).to(torch.int64)
+        return torch.take_along_dim(values, index, dim=self.axis)
 
 
 BACKEND = Torch(torch_namespace)
@@ -369,6 +387,9 @@ class _Ruled(Function):
             if formula.value_and_statistic is not None and ctx.needs_input_grad[2]:
                 job = job.with_statistic(dtype)
             value, *statistic = _by_views(job)
+        elif formula.value_and_statistic is not None and ctx.needs_input_grad[2]:
+            made = formula._replace(value=formula.value_and_statistic)
+            value, *statistic = _value_of(made, arguments)
         else:
             value, statistic = _value_of(formula, arguments), []
         ctx.save_for_backward(*tensors, *statistic)
@@ -448,11 +469,12 @@ def _gradient(
         class_axis=formula.class_axis,
         per_class=True,
     )
+    once = not torch.is_grad_enabled() or torch.compiler.is_compiling()
+    if once and by_logits and statistic:
+        known: Any = formula.slope_by_statistic
+        slope = slope._replace(value=known)
+        arguments = (*arguments, *statistic)
     if not torch.is_grad_enabled() and _in_memory([*_tensors(arguments), upstream]):
-        if by_logits and statistic:
-            known: Any = formula.slope_by_statistic
-            slope = slope._replace(value=known)
-            arguments = (*arguments, *statistic)
         batched = torch_private.is_batched(upstream)
         number = upstream.ndim == 0 and not batched
         scale = upstream.item() / n if number else 1.0 / n
