@@ -118,7 +118,7 @@ def _belongs(item):
 
 def _is_drawn(item):
     """Such a test is in both parts, with more draws in the second."""
-    return item.path.stem == "test_fuzzing"
+    return item.path.stem in ("test_fuzzing", "test_fuzzing_rows")
 
 
 def _cost(item):

@@ -152,7 +152,7 @@ def test_two_classes_are_the_binary_loss(backend, dtype):
     for ours, theirs in ((of_two, value), (gradient[:, 1], slope)):
         for one, other in zip(ours, theirs, strict=True):
             lost = float(backend.flushes)
-            assert ulps(float(one), mpf(float(other)), dtype, lost=lost) <= 2
+            assert ulps(float(one), mpf(float(other)), dtype, lost=lost) <= 1
 
 
 # ---- options, by what they mean ------------------------------------------------------

@@ -33,7 +33,8 @@ def bits(logits: Numbers) -> int:
     """What logsumexp(x) - x_j needs, so that none of its digits is lost."""
     finite = [x for x in logits if abs(x) < mp.inf]
     spread = max(finite) - min(finite) if finite else 0.0
-    return 300 + int(1.5 * max(min(spread, 3000.0), *map(abs, finite or [0.0]), 0.0))
+    # What is beyond e**-3000 is no number of any dtype.
+    return 300 + int(1.5 * max(min(n, 3000.0) for n in (spread, *map(abs, finite), 0)))
 
 
 def softmax(logits: Numbers) -> Softmax:

@@ -3,11 +3,15 @@
 Lazy operations of Dask's would do as well, but each would warn or raise, under the
 caller's `numpy.errstate`, of underflow in a tail; and a block of CuPy's or a host
 block would not be evaluated as such arrays are elsewhere.
+
+Rows of classes that are cut into several blocks stay where they are, and are gone over
+in passes (`passes.py`), each of which merges a few numbers a row.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import dask.array
 import numpy as np
@@ -16,6 +20,7 @@ from array_api_compat.dask import array as dask_namespace
 from .._arrays import instead_of
 from .base import Backend, mean
 from .job import Job
+from .passes import Cut, Pass, merged, output_of, passes_of, share_of
 
 BackendOf = Callable[[Any], Any]  # of a block
 
@@ -58,11 +63,15 @@ class Dask(Backend):
         return self.finished(total, job.n, total.dtype), *results[1:]
 
     def rows(self, job: Job, axis: int) -> tuple[Any, ...]:
-        """The outputs of a formula of rows, each whole within a block.
+        """The outputs of a formula of rows, of which each is whole within a block.
 
         One that is one a row has another shape than one that is one a class, so they
         are not stacked, and each block is evaluated for each of them.
         """
+        first = job.arguments[0]
+        # Of a size that Dask does not know, nobody knows which classes a block has.
+        if first.numblocks[axis] > 1 and first.shape[axis] == first.shape[axis]:
+            return self.rows_in_parts(job, axis)
         whole = job.with_traced(
             tuple(
                 a.rechunk({axis: -1}) if getattr(a, "ndim", 0) else a
@@ -81,6 +90,39 @@ class Dask(Backend):
                 zip(job.per_class(), job.dtypes, strict=True)
             )
         )
+
+    def rows_in_parts(self, job: Job, axis: int) -> tuple[Any, ...]:
+        """The outputs of a formula of rows that are cut into several blocks."""
+        starts = (0, *accumulate(job.arguments[0].chunks[axis]))
+        cut, known = Cut(axis, starts, passes_of(job)), ()
+        block = job.without_traced()._replace(summed=False, axis=None)
+        share = partial(share_of, block, cut)
+        for found in cut.passes:
+            arguments = (*job.traced(), *known)
+            shares = self.blocks_by_place(share, arguments, np.float64, (axis,))
+            known += (self.merged(shares, found, axis),)
+        # What is one a row needs any class of it, and not all blocks in memory.
+        one = (*(slice(None),) * axis, slice(0, 1), ...)
+        of_one = [a[one] if getattr(a, "ndim", 0) else a for a in job.traced()]
+        return tuple(
+            self.blocks_by_place(
+                partial(output_of, block, cut, k),
+                (*(job.traced() if per_class else of_one), *known),
+                dtype,
+            )
+            for k, (per_class, dtype) in enumerate(
+                zip(job.per_class(), job.dtypes, strict=True)
+            )
+        )
+
+    def merged(self, shares: Any, found: Pass, axis: int) -> Any:
+        """Of what a pass found, in trees; what Dask takes for one number a row is as
+        many as are found."""
+        part = partial(_merged_block, self.backend_of, found)
+        return dask.array.reduction(
+            shares, _as_it_is, part, combine=part,
+            axis=(axis,), keepdims=True, dtype=shares.dtype, meta=shares._meta,
+        )  # fmt: skip
 
     def elementwise(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], dtype: Any
@@ -102,22 +144,38 @@ class Dask(Backend):
         Its results are stacked and have to be of one dtype, that of the first, and of
         the blocks' shape but for axes that are of size 1.
         """
-        arrays = [a for a in arguments if isinstance(a, dask.array.Array)]
-        arrays = [_aligned(a, arrays[0]) for a in arrays]
-        open_ = tuple(... if isinstance(a, dask.array.Array) else a for a in arguments)
-        spread = [tuple(n == 1 for n in a.shape) for a in arrays]
+        arrays, given = self._given(arguments)
         meta = arrays[0]._meta
-        chunks = [
-            (1,) * len(c) if k in of_one else c for k, c in enumerate(arrays[0].chunks)
-        ]
         stacked = dask.array.map_blocks(
-            _on_block, self.backend_of, function, open_, spread, *arrays,
+            _stacked, function, given, *arrays,
             dtype=dtypes[0], meta=meta[None].astype(dtypes[0]),
-            new_axis=0, chunks=((len(dtypes),), *chunks),
+            new_axis=0, chunks=((len(dtypes),), *_chunks(arrays[0], of_one)),
         )  # fmt: skip
         return tuple(
             self._output(stacked, k, dtype, meta) for k, dtype in enumerate(dtypes)
         )
+
+    def blocks_by_place(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        dtype: Any,
+        of_one: tuple[int, ...] = (),
+    ) -> Any:
+        """function(backend, the block's place, *arguments) per block: a lazy array."""
+        arrays, given = self._given(arguments)
+        return dask.array.map_blocks(
+            _by_place, function, given, *arrays, dtype=dtype,
+            meta=arrays[0]._meta.astype(dtype), chunks=_chunks(arrays[0], of_one),
+        )  # fmt: skip
+
+    def _given(self, arguments: tuple[Any, ...]) -> tuple[list[Any], "_Given"]:
+        """The arrays in blocks that are cut alike, and what these are given with."""
+        arrays = [a for a in arguments if isinstance(a, dask.array.Array)]
+        arrays = [_aligned(a, arrays[0]) for a in arrays]
+        open_ = tuple(... if isinstance(a, dask.array.Array) else a for a in arguments)
+        spread = [tuple(n == 1 for n in a.shape) for a in arrays]
+        return arrays, _Given(self.backend_of, open_, spread)
 
     def _output(self, stacked: Any, k: int, dtype: Any, meta: Any) -> Any:
         output, meta = partial(_output_of_block, self.backend_of), meta.astype(dtype)
@@ -174,20 +232,42 @@ def _aligned(array: Any, like: Any) -> Any:
     return array
 
 
-def _on_block(
-    backend_of: BackendOf,
+def _chunks(first: Any, of_one: tuple[int, ...]) -> list[tuple[Any, ...]]:
+    """Those of the first, but of size 1 along some axes."""
+    return [(1,) * len(c) if k in of_one else c for k, c in enumerate(first.chunks)]
+
+
+class _Given(NamedTuple):
+    """What a function is given besides blocks."""
+
+    backend_of: BackendOf
+    arguments: tuple[Any, ...]  # an Ellipsis in the place of a block
+    spread: list[tuple[bool, ...]]  # along which axes an array is of size 1
+
+    def run(
+        self, function: Callable[..., Any], blocks: tuple[Any, ...], *place: Any
+    ) -> Any:
+        _check_sizes(self.spread, blocks)
+        first, remaining = blocks[0], iter(blocks)
+        filled = [next(remaining) if a is ... else a for a in self.arguments]
+        backend = self.backend_of(first)
+        return backend.run(first, function, backend, *place, *filled)
+
+
+def _stacked(function: Callable[..., Any], given: _Given, *blocks: Any) -> Any:
+    results = given.run(function, blocks)
+    if len(results) == 1:
+        return results[0][None]
+    return given.backend_of(blocks[0]).xp.stack(results)
+
+
+def _by_place(
     function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    spread: list[tuple[bool, ...]],
+    given: _Given,
     *blocks: Any,
+    block_id: tuple[int, ...] = (),
 ) -> Any:
-    """`arguments` with the blocks in the places that hold an Ellipsis."""
-    _check_sizes(spread, blocks)
-    first, remaining = blocks[0], iter(blocks)
-    filled = [next(remaining) if a is ... else a for a in arguments]
-    backend = backend_of(first)
-    results = backend.run(first, function, backend, *filled)
-    return results[0][None] if len(results) == 1 else backend.xp.stack(results)
+    return given.run(function, blocks, block_id)
 
 
 def _check_sizes(spread: list[tuple[bool, ...]], blocks: tuple[Any, ...]) -> None:
@@ -217,6 +297,21 @@ def _evaluated(job: Job, backend: Backend, *traced: Any) -> tuple[Any, ...]:
 
 def _output_of_rows(job: Job, k: int, backend: Backend, *traced: Any) -> Any:
     return backend.evaluate(job.with_traced(traced))[k : k + 1]
+
+
+def _as_it_is(block: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    return block
+
+
+def _merged_block(
+    backend_of: BackendOf,
+    found: Pass,
+    block: Any,
+    axis: tuple[int, ...],
+    keepdims: bool,
+) -> Any:
+    backend = backend_of(block)
+    return backend.run(block, merged, backend, found, block, *axis)
 
 
 def _as_tuple(

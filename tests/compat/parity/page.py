@@ -2,12 +2,15 @@
 
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from mpmath import mpf
+from parity import row_deviations
 from parity.harness import BOUND, Deviation, Peer, distance
+from parity.row_deviations import RowDeviation
 
 PAGE = Path(__file__).parents[3] / "docs" / "deviations.md"
 INTRODUCTION = """\
@@ -97,21 +100,26 @@ def sections() -> dict[str, str]:
     return dict(zip(found[::2], bodies, strict=True))
 
 
-def write(peer: Peer, rows: list[Row]) -> None:
+def write(peer: Peer, text: str) -> None:
     """In the place of the peer's section, of whichever version."""
     others = {k: v for k, v in sections().items() if k.rpartition(" ")[0] != peer.name}
-    named = sorted((others | {title(peer): section(rows)}).items())
+    named = sorted((others | {title(peer): text}).items())
     text = "".join(f"\n## {name}\n\n{body}" for name, body in named)
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(INTRODUCTION + text)
 
 
-def check_page(peer: Peer, write_it: bool) -> None:
+def check_page(
+    peer: Peer, write_it: bool, of_classes: Sequence[RowDeviation] = ()
+) -> None:
     """The peer's rows are those measured here; the last digits may be a CPU's."""
     rows = [measured(peer, deviation) for deviation in peer.deviations]
+    classes = row_deviations.section(list(of_classes))
     if write_it:
-        write(peer, rows)
-    recorded = sections()[title(peer)]
+        write(peer, section(rows) + classes)
+    recorded, *rest = sections()[title(peer)].split("\nOf many classes:")
+    # None of these numbers is a CPU's: each is 0, infinite or NaN, or another class's.
+    assert "".join(rest) == classes.removeprefix("\nOf many classes:")
     table, words = recorded.removeprefix(HEAD).split("\n\n")
     assert words == "".join(row.words() for row in rows)
     for line, row in zip(table.splitlines(), rows, strict=True):

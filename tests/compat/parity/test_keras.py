@@ -33,6 +33,7 @@ from parity.harness import (
     reduced,
 )
 from parity.page import check_page
+from parity.row_deviations import common
 from reference import from_logit, masses, ulps
 
 from xploss.compat import keras as ours
@@ -952,5 +953,30 @@ def test_labels_of_another_shape_are_refused():
             losses.categorical_crossentropy(np.zeros(2), np.zeros((2, 3), "float32"))
 
 
+def of_row(name):
+    """Theirs and ours."""
+
+    def run(losses, given):
+        function = getattr(losses, name)
+
+        def first(x, y):
+            loss = function(y, given(x), from_logits=True)
+            return keras.ops.convert_to_numpy(loss).reshape(-1)[0]
+
+        return first
+
+    theirs = run(keras.losses, keras.ops.convert_to_tensor)
+    return name, theirs, run(ours, lambda x: x)
+
+
+ROW_DEVIATIONS = [
+    *common(
+        of_row("sparse_categorical_crossentropy"),
+        of_row("categorical_crossentropy"),
+        None,
+    ),
+]
+
+
 def test_deviations(request):
-    check_page(PEER, request.config.getoption("--write-deviations"))
+    check_page(PEER, request.config.getoption("--write-deviations"), ROW_DEVIATIONS)

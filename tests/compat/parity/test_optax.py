@@ -23,6 +23,7 @@ from parity.harness import (
     raise_alike,
 )
 from parity.page import check_page
+from parity.row_deviations import RowDeviation, common
 
 from xploss.compat import optax as ours
 
@@ -215,5 +216,41 @@ def test_what_it_loses_of_many_classes():
     assert jnp.isnan(none[0])
 
 
+def of_row(name):
+    """Theirs and ours."""
+
+    def run(module):
+        return lambda x, y: getattr(module, name)(jnp.asarray(x), jnp.asarray(y))[0]
+
+    return name, run(optax), run(ours)
+
+
+def slope_of_row(name):
+    def run(module):
+        function = getattr(module, name)
+
+        def first(x, y):
+            of_x = jax.grad(lambda x: function(x, jnp.asarray(y)).sum())
+            return of_x(jnp.asarray(x))[0, 0]
+
+        return first
+
+    return name, run(optax), run(ours)
+
+
+INTEGERS = "softmax_cross_entropy_with_integer_labels"
+ROW_DEVIATIONS = [
+    *common(of_row(INTEGERS), of_row("softmax_cross_entropy"), slope_of_row(INTEGERS)),
+    RowDeviation(
+        "no such class",
+        "a number of -1: it is the last class's",
+        INTEGERS,
+        (1.0, 2.0, 3.0),
+        -1,
+        *of_row(INTEGERS)[1:],
+    ),
+]
+
+
 def test_deviations(request):
-    check_page(PEER, request.config.getoption("--write-deviations"))
+    check_page(PEER, request.config.getoption("--write-deviations"), ROW_DEVIATIONS)

@@ -30,6 +30,7 @@ from parity.harness import (
     reduced,
 )
 from parity.page import check_page
+from parity.row_deviations import common
 from reference import from_probability, ulps
 
 from xploss.compat import torch as ours
@@ -535,5 +536,29 @@ def test_rows_that_both_refuse(bad):
             bad(module)
 
 
+def of_row(module):
+    """Value and slope by the first logit, of numbers and of masses alike."""
+
+    def value(x, y):
+        return module.cross_entropy(torch.tensor(x), torch.tensor(y))
+
+    def slope(x, y):
+        logits = torch.tensor(x, requires_grad=True)
+        module.cross_entropy(logits, torch.tensor(y)).backward()
+        return logits.grad[0, 0]
+
+    return value, slope
+
+
+(THEIR_VALUE, THEIR_SLOPE), (OUR_VALUE, OUR_SLOPE) = (
+    of_row(module) for module in (torch.nn.functional, ours)
+)
+ROW_DEVIATIONS = common(
+    ("cross_entropy", THEIR_VALUE, OUR_VALUE),
+    ("cross_entropy", THEIR_VALUE, OUR_VALUE),
+    ("cross_entropy", THEIR_SLOPE, OUR_SLOPE),
+)
+
+
 def test_deviations(request):
-    check_page(PEER, request.config.getoption("--write-deviations"))
+    check_page(PEER, request.config.getoption("--write-deviations"), ROW_DEVIATIONS)

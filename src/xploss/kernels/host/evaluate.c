@@ -215,7 +215,7 @@ static int sum_part(const Job *job, const Part *part, Space *space) {
     views.low = high + sums;
     view_of(&views.sums, NULL, NULL, job->axes, part->shape, strides);
     evaluate_blocks(job, &views, space, 0, count_of(job->axes, part->shape), NULL);
-    Array number = {(char *)high, 0, FLOAT64, {0}};
+    Array number = {.data = (char *)high, .type = FLOAT64};
     Part kept = *part;
     for (int k = 0; k < job->axes; k++) kept.shape[k] = is_kept(job, k) ? part->shape[k] : 1;
     View from, to;

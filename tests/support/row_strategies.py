@@ -1,0 +1,402 @@
+"""Calls of losses of many classes for fuzzing: what is drawn, and the exact numbers.
+
+As `strategies` has them of other losses, a byte that is drawn is a place in a table.
+The logits of a row come from one table, since of 70 that may be anything one is NaN,
+and two numbers of another one are put in their midst.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from math import inf, isfinite, isnan, nan, prod
+from typing import Any
+
+import expected
+import hypothesis.strategies as st
+import layouts
+import numpy as np
+import strategies
+from backends import INTEGERS, Backend
+from categorical_reference import ExactRow, masses, row_loss, softmax
+from grid import REACH, rounded
+from mpmath import mp, mpf
+from reference import FORMATS, largest
+from strategies import HOW, POS_WEIGHTS, SMOOTHINGS, WEIGHTS, Numbers, split, spreading
+
+CLASSES = (3, 1, 2, 5, 33, 70)  # of more than 32 some libraries sum in another way
+ROWS = [(3,), (), (0,), (1,), (4,), (2, 2), (2, 0), (1, 3, 1), (2, 1, 2)]
+FEW_ROWS = [(3,), (), (0,), (2, 1, 2)]
+Z_LOSSES = (0.0, 2.0**-10, 2.0)
+# Numbers that are no class's, of which some are one once they are cut to fewer bits.
+STRAY = (-1, -100, 100, 127, 2**8 + 1, -(2**15), 2**16 + 1, 2**32 + 1, 2**62)
+EXTRA = 6  # bytes of a row, before one for each class
+
+# ---- tables ------------------------------------------------------------------------
+
+
+@cache
+def logit_tables(dtype: str) -> np.ndarray:
+    """Finite logits of each kind, and those of which half are masked."""
+    draw, reach = np.random.default_rng(33), REACH[dtype]
+    bits, least = FORMATS[dtype]
+    ordinary = draw.normal(0, 3, 256)
+    some = strategies.logit_table(dtype)
+    tiny = draw.choice([-1, 1], 256) * np.exp2(draw.uniform(least - bits, least, 256))
+    table = [
+        ordinary,
+        draw.uniform(-reach, reach, 256),
+        draw.choice([0.0, -0.0, 1.0, -2.0], 256),  # ties
+        np.where(np.isfinite(some), some, 0.0),
+        np.where(draw.random(256) < 0.5, -inf, ordinary),
+        tiny,
+        1000.0 + ordinary / 16,
+    ]
+    return rounded(np.stack(table), dtype)
+
+
+@cache
+def spikes(dtype: str, furthest: bool) -> np.ndarray:
+    """What is put among the logits, which half the time is nothing: a marker."""
+    reach, most = REACH[dtype], float(largest(dtype) / 4) if furthest else 1e4
+    numbers = [inf, inf, -inf, -inf, nan, reach, -reach, 2 * reach, 20.0, -1e4]
+    return rounded(np.array([*numbers, 0.0, most, -most]), dtype)
+
+
+def decoded(dtype: str, data: np.ndarray, furthest: bool) -> np.ndarray:
+    """Rows of logits."""
+    x = logit_tables(dtype)[data[:, :1] % 7, data[:, EXTRA:]]
+    table, n = spikes(dtype, furthest), np.arange(len(x))
+    for which, where in ((data[:, 1], data[:, 2]), (data[:, 3], data[:, 4])):
+        places = where % x.shape[1]
+        # A class alone has softmax 1, and of NaN some ways have that and others NaN.
+        lone = x.shape[1] == 1
+        there = (which < 2 * len(table)) & ~(lone & np.isnan(table[which % len(table)]))
+        x[n, places] = np.where(there, table[which % len(table)], x[n, places])
+    return x
+
+
+def decoded_masses(dtype: str, kind: str, data: np.ndarray) -> np.ndarray:
+    """Rows of masses that a label of a kind may have."""
+    places = data[:, EXTRA:] % (32 if kind == "same" else 4 if kind == "float32" else 2)
+    some, classes = strategies.label_table(dtype)[places], places.shape[1]
+    hot = np.eye(classes)[data[:, 1] % classes]
+    # What is divided is of the labels' dtype again where that is the logits'.
+    part = rounded(some / classes, dtype) if kind == "same" else hot
+    choices = np.stack([some, part, hot, some * hot, part, hot, part, 0.0 * hot])
+    return choices[data[:, 0] % len(choices), np.arange(len(data))]
+
+
+def decoded_numbers(
+    dtype: str, classes: int, data: np.ndarray, stray: bool
+) -> np.ndarray:
+    """Numbers of classes, a quarter of them of none."""
+    info = np.iinfo(dtype)
+    none = [n for n in (classes, *STRAY) if info.min <= n <= info.max]
+    none = [n for n in none if not 0 <= n < classes]
+    numbers = (data[:, 1] % classes).astype(object)
+    out = np.array(none, object)[data[:, 2] % len(none)]
+    return np.where((data[:, 0] % 4 == 0) & stray, out, numbers)
+
+
+# ---- calls -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Call:
+    """Arguments as NumPy's arrays; `shape` is that of the losses."""
+
+    dtype: str
+    logits: np.ndarray
+    labels: Any  # masses, numbers of classes, or the number of all rows
+    label_dtype: str
+    class_axis: int
+    layout: str
+    small_blocks: bool
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(np.delete(self.logits.shape, self.class_axis).tolist())
+
+    @property
+    def of_numbers(self) -> bool:
+        return isinstance(self.labels, int) or self.labels.ndim < self.logits.ndim
+
+    def in_rows(self, array: np.ndarray) -> np.ndarray:
+        """(rows, classes) of what is one a class."""
+        rows = np.moveaxis(array, self.class_axis, -1)
+        return rows.reshape(-1, self.logits.shape[self.class_axis])
+
+    def as_logits(self, rows: np.ndarray) -> np.ndarray:
+        """Back from (rows, classes)."""
+        shape = (*self.shape, self.logits.shape[self.class_axis])
+        return np.moveaxis(rows.reshape(shape), -1, self.class_axis)
+
+    def label_rows(self, flushes: bool) -> list[Any]:
+        """Of each row, as the library sees them."""
+        if isinstance(self.labels, int):
+            return [self.labels] * prod(self.shape)
+        if self.of_numbers:
+            return [int(n) for n in self.labels.ravel()]
+        rows = self.in_rows(self.labels)
+        flushes = flushes and self.label_dtype == self.dtype
+        seen = strategies.seen(rows, self.dtype, flushes)
+        return [tuple(row) for row in seen]
+
+    def spread(self, name: str, default: Any) -> np.ndarray:
+        option = self.options.get(name)
+        return np.broadcast_to(default if option is None else option, self.shape)
+
+    def counts(self) -> np.ndarray:
+        """Which rows do."""
+        kept, ignored = self.spread("where", True), self.options.get("ignore_index")
+        if ignored is None:
+            return kept
+        labels = np.broadcast_to(np.asarray(self.labels, object), self.shape)
+        return kept & (labels != ignored).astype(bool)
+
+    def number(self, name: str) -> float:
+        return float(self.options.get(name, 0.0))
+
+    def class_weights(self) -> tuple[float, ...] | None:
+        weights = self.options.get("class_weights")
+        return None if weights is None else tuple(weights.tolist())
+
+
+def given(backend: Backend, call: Call) -> tuple[list[Any], list[Any], dict[str, Any]]:
+    """[logits, labels], what they are views of, and the options, of the library."""
+    logits, labels = call.logits, call.labels
+    options = expected.of_backend(backend, call.dtype, call.options)
+    options["class_axis"] = call.class_axis
+    kept = [a for a in options.values() if hasattr(a, "shape")]
+    if call.layout == "overlapping":
+        both = np.append(logits.ravel(), labels.ravel()[-1:])
+        base = backend.array(both, call.dtype)
+        arrays = [base[: logits.size].reshape(logits.shape)] * 2
+        if logits.size:
+            arrays[1] = base[1:].reshape(logits.shape)
+        return arrays, [base, *arrays, *kept], options
+    layout = backend.layouts[call.layout]
+    bases = [backend.array(layout.make(logits), call.dtype)]
+    arrays = [layout.view(bases[0], logits.shape)]
+    if isinstance(labels, int):
+        return [*arrays, labels], [*bases, *arrays, *kept], options
+    if "float" not in call.label_dtype:
+        labels = np.asarray(labels, call.label_dtype)
+    bases.append(backend.array(layout.make(labels), call.label_dtype))
+    floating = "float" in call.label_dtype
+    view = layout.view if floating else strategies.no_gradient(layout.view)
+    arrays.append(view(bases[1], labels.shape))
+    return arrays, [*bases, *arrays, *kept], options
+
+
+# ---- what is drawn -----------------------------------------------------------------
+
+
+def drawn_rows(draw: Any, count: int, classes: int) -> np.ndarray:
+    size = count * (EXTRA + classes)
+    data = draw(st.binary(min_size=size, max_size=size))
+    return np.frombuffer(data, np.uint8).astype(np.intp).reshape(count, EXTRA + classes)
+
+
+@st.composite
+def options(draw: Any, shape: tuple[int, ...], classes: int) -> dict[str, Any]:
+    """Those that every loss has, of losses of a shape."""
+    drawn: dict[str, Any] = {}
+    if draw(st.booleans()):
+        drawn["class_weights"] = np.resize(POS_WEIGHTS[::-1], classes)
+    smoothing = draw(st.sampled_from([*SMOOTHINGS, 0.0, np.array(0.125)]))
+    if isinstance(smoothing, np.ndarray) or smoothing:
+        drawn["label_smoothing"] = smoothing
+    for name, table in (("weights", WEIGHTS), ("where", np.array([True, False]))):
+        how = draw(st.sampled_from([None, None, "number", *HOW]))
+        if how == "number":
+            drawn[name] = table[draw(st.integers(0, len(table) - 1))].item()
+        elif how is not None:
+            fits = spreading(shape, how)
+            data = draw(st.binary(min_size=prod(fits), max_size=prod(fits)))
+            drawn[name] = np.asarray(table[strategies.placed(data, fits, len(table))])
+    return drawn
+
+
+def spread_along_first(array: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(array[:1], array.shape).copy() if array.ndim else array
+
+
+@st.composite
+def calls(
+    draw: Any,
+    backend: Backend,
+    with_options: bool = True,
+    with_z: bool = False,
+    of_numbers: bool = False,
+    most_classes: int = 70,
+    furthest: bool = False,
+) -> Call:
+    """Of logits; `furthest` has such as are a quarter of the largest number."""
+    dtype = draw(st.sampled_from(backend.dtypes))
+    classes = draw(st.sampled_from([n for n in CLASSES if n <= most_classes]))
+    shape = draw(st.sampled_from(FEW_ROWS if backend.cost > 10 else ROWS))
+    class_axis = draw(st.integers(0, len(shape)))
+    count = prod(shape)
+    data, of_labels = (drawn_rows(draw, count, classes) for _ in range(2))
+    layout = draw(st.sampled_from(list(backend.layouts)))
+    kinds = ["same", "same", "float32", "bool", "int32"]
+    kind = "numbers" if of_numbers else draw(st.sampled_from([*kinds, *["numbers"] * 5]))
+
+    def placed(rows: np.ndarray) -> np.ndarray:
+        return np.moveaxis(rows.reshape(*shape, classes), -1, class_axis)
+
+    label_dtype, labels = dtype if kind == "same" else kind, None
+    logits = placed(decoded(dtype, data, furthest))
+    if kind == "numbers":
+        layout = "as made" if layout == "overlapping" else layout
+        label_dtype = draw(st.sampled_from(backend.integers))
+        stray = draw(st.sampled_from([False, False, True]))
+        labels = decoded_numbers(label_dtype, classes, of_labels, stray).reshape(shape)
+    elif layout == "overlapping":
+        label_dtype, table = dtype, strategies.label_table(dtype)
+        logits = placed(table[data[:, EXTRA:] % 32])
+        both = np.append(logits.ravel(), table[of_labels.ravel()[:1] % 32])
+        labels = both[1:].reshape(logits.shape)
+    else:
+        labels = placed(decoded_masses(dtype, kind, of_labels))
+    if layout == "spread":
+        logits, labels = map(spread_along_first, (logits, labels))
+    if kind == "numbers" and draw(st.integers(0, 4)) == 0:
+        labels = int(of_labels.ravel()[0] % classes) if count else 0
+    drawn = draw(options(shape, classes)) if with_options else {}
+    if with_options and kind == "numbers":
+        ignored = draw(st.sampled_from([None, None, 0, -100, classes]))
+        drawn |= {} if ignored is None else {"ignore_index": ignored}
+    if with_z:
+        z = draw(st.sampled_from([*Z_LOSSES, np.array(2.0**-10)]))
+        drawn |= {"z_loss": z} if isinstance(z, np.ndarray) or z else {}
+    return Call(
+        dtype, logits, labels, label_dtype, class_axis, layout,
+        small_blocks=draw(st.booleans()), options=drawn,
+    )  # fmt: skip
+
+
+# ---- exact numbers -----------------------------------------------------------------
+
+
+class Row:
+    """Of a row, as sums of two of float64: by name its loss, alone, and its derivatives
+    by each logit; by the same name the units, of which an error is; and what an
+    exponential, or a mass, that is too small is multiplied by."""
+
+    def __init__(
+        self, exact: dict[str, list[mpf]], units: dict[str, list[mpf]], scale: mpf
+    ) -> None:
+        self.exact = {name: _split(part) for name, part in exact.items()}
+        self.units = {name: _split(part).high for name, part in units.items()}
+        self.scale = float(scale)
+
+
+def _split(numbers: list[mpf]) -> Numbers:
+    with mp.workprec(1200):
+        return Numbers(*np.array([split(n) for n in numbers]).reshape(-1, 2).T)
+
+
+def finite(number: float) -> float:
+    return number if isfinite(number) else 0.0
+
+
+def or_nan(label: Any, classes: int) -> Any:
+    """Of a number that no class has there are no masses."""
+    stray = isinstance(label, int) and not 0 <= label < classes
+    return (nan,) * classes if stray else label
+
+
+@lru_cache(20_000)
+def entropy_row(
+    logits: tuple[float, ...],
+    label: int | tuple[float, ...],
+    class_weights: tuple[float, ...] | None,
+    smoothing: float,
+    z: float,
+) -> Row:
+    """Of softmax_cross_entropy.
+
+    A rounded logsumexp is a sum of two of which either may be the larger, and with
+    z_loss its error is of their sizes.
+    """
+    label = or_nan(label, len(logits))
+    exact = row_loss(logits, label, class_weights, smoothing, z)
+    top = max(logits) if not any(map(isnan, logits)) else 0.0
+    total = mp.fsum(masses(label, len(logits), class_weights, smoothing))
+    units: dict[str, list[mpf]] = {
+        "value": [exact.value], "gradient": exact.term, "hessian": exact.hessian
+    }  # fmt: skip
+    scale = 1 + total
+    if z and isfinite(top):
+        f = softmax(logits)
+        size = abs(mpf(top)) + abs(f.log_sum - mpf(top))
+        units = {
+            "value": [max(exact.value, 2 * z * size * abs(f.log_sum))],
+            "gradient": [
+                max(t, 2 * z * p * size)
+                for t, p in zip(exact.term, f.probabilities, strict=True)
+            ],
+            "hessian": [
+                max(total * p * q, 2 * z * p**2, 2 * z * p * q * size)
+                for p, q in zip(f.probabilities, f.complements, strict=True)
+            ],
+        }
+        scale += 2 * z * (1 + size)
+    if smoothing or class_weights is not None:
+        # A mass may be subnormal once it is weighed, and has lost digits.
+        gaps = [finite(top - x) for x in logits]
+        scale += max(gaps)
+    numbers = {
+        "value": [exact.value], "gradient": exact.gradient, "hessian": exact.hessian
+    }  # fmt: skip
+    return Row(numbers, units, scale)
+
+
+class Exact:
+    """Of a call: (rows, 1) or (rows, classes) of each name, weighed, and 0 where left
+    out."""
+
+    def __init__(self, call: Call, rows: list[Row]) -> None:
+        self.call, self.rows = call, rows
+        self.weights = call.spread("weights", 1.0).reshape(-1, 1)
+        self.counts = call.counts().reshape(-1, 1)
+
+    def of(self, name: str) -> Numbers:
+        """What overflows before it is weighed stays infinite, or NaN."""
+        parts = [row.exact[name] for row in self.rows]
+        high, low = (self._table(name, [part[k] for part in parts]) for k in (0, 1))
+        most = strategies.overflow(expected.wide(self.call.dtype))
+        with np.errstate(all="ignore"):
+            made = Numbers(high, low).overflown(most).times(self.weights)
+        return Numbers(*(np.where(self.counts, part, 0.0) for part in made))
+
+    def unit(self, name: str) -> np.ndarray:
+        parts = self._table(name, [row.units[name] for row in self.rows])
+        with np.errstate(all="ignore"):
+            units = parts * self.weights
+        return np.where(self.counts & np.isfinite(units), units, 0.0)
+
+    def lost(self, flushes: bool) -> np.ndarray:
+        """How many smallest normal numbers are forgiven of each row: an exponential
+        that is subnormal is rounded, or flushed, before it is weighed."""
+        bits, _ = FORMATS[expected.wide(self.call.dtype)]
+        scales = np.array([finite(row.scale) for row in self.rows]).reshape(-1, 1)
+        each = self._classes() * (1.0 if flushes else 2.0 ** (1 - bits))
+        return each * scales * np.maximum(self.weights, 1.0)
+
+    def _table(self, name: str, parts: list[np.ndarray]) -> np.ndarray:
+        classes = 1 if name == "value" else self._classes()
+        return np.array(parts).reshape(len(parts), classes)
+
+    def _classes(self) -> int:
+        return int(self.call.logits.shape[self.call.class_axis])
+
+
+def entropy(call: Call, flushes: bool) -> Exact:
+    """The exact numbers of softmax_cross_entropy."""
+    given = call.class_weights(), call.number("label_smoothing"), call.number("z_loss")
+    rows = zip(call.in_rows(call.logits).tolist(), call.label_rows(flushes), strict=True)
+    return Exact(call, [entropy_row(tuple(x), y, *given) for x, y in rows])
