@@ -152,11 +152,14 @@ def test_the_first_of_the_largest(shape, axis, dtype, name):
 @of_dtypes
 @pytest.mark.parametrize(("shape", "axis"), SHAPES)
 @pytest.mark.parametrize("label", ["labels", "numbers"])
-def test_the_slope_of_a_statistic_is_the_slope(label, shape, axis, dtype, name):
+@pytest.mark.parametrize("options", [(), ("class_weights", "smoothing", "z")], ids=str)
+def test_the_slope_of_a_statistic_is_the_slope(
+    options, label, shape, axis, dtype, name
+):
     """Bit for bit: nothing is known of the row but the two numbers."""
     values = values_of(shape, axis, 5)
     formula = SOFTMAX_CROSS_ENTROPY._replace(class_axis=axis)
-    given = ("logits", label)
+    given = ("logits", label, *options)
     arguments = tuple(
         values[a].astype(dtype) if a in given else None for a in formula.traced
     )
@@ -196,6 +199,28 @@ def test_weights_masks_and_scales(shape, axis, name):
         np.testing.assert_array_equal(got[1], right[1] * scale)
         total, _ = Compiled(name).evaluate(job._replace(summed=True, n=4))
         np.testing.assert_allclose(total, right[0].sum() / 4, rtol=1e-14)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "plain"])
+def test_a_statistic_is_not_weighed(engine):
+    """Nor masked: it is of the row, not of the loss."""
+    values = values_of((9, 40), 1, 6)
+    formula = SOFTMAX_CROSS_ENTROPY._replace(class_axis=1)
+    arguments = (values["logits"], None, values["numbers"], None, None, None)
+    run = (
+        Compiled(INSTRUCTION_SETS[-1]).evaluate
+        if engine == "compiled"
+        else host.BACKEND.per_element
+    )
+    bare = Job(formula, arguments, (np.float64,)).with_statistic(np.float64)
+    weights, where = np.full((9, 1), 3.0), np.arange(9)[:, None] > 0
+    loss, *statistic = run(bare)
+    weighed, *same = run(bare._replace(weights=weights))
+    np.testing.assert_array_equal(weighed, loss * 3.0)
+    np.testing.assert_array_equal(same, statistic)
+    masked, *same = run(bare._replace(where=where))
+    np.testing.assert_array_equal(masked, np.where(where, loss, 0.0))
+    np.testing.assert_array_equal([a[1:] for a in same], [a[1:] for a in statistic])
 
 
 def test_a_masked_row_of_nan_is_0():

@@ -7,6 +7,7 @@ its library does faster, or cannot do.
 import contextvars
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,11 @@ class Backend:
         inputs = tuple([masked(a) for a in (first, labels, *options)])
         results = self.applied(job, inputs)
         results = results if isinstance(results, tuple) else (results,)
+        if job.quantity == "value_and_statistic":  # which is of no weight
+            loss = finished(results[0], job.dtypes[0], job.scales[0])
+            return loss, *map(
+                partial(xp.astype, copy=False), results[1:], job.dtypes[1:]
+            )
         return tuple(map(finished, results, job.dtypes, job.scales))
 
     def applied(self, job: Job, arguments: tuple[Any, ...]) -> Any:

@@ -11,7 +11,7 @@ block by block as NumPy's arrays are, on the calling thread.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -118,17 +118,22 @@ class Torch(Backend):
             return super().evaluate(job)
         if not _is_differentiated(tensors):
             return _by_views(job)
-        bare = job.weights is job.where is job.axis is None
-        if job.summed and bare and _has_slopes(job):
+        if not _has_slopes(job) or _needs_gradient(job.weights):
+            return super().evaluate(job)
+        given = (job.weights, job.where, *job.arguments)
+        if job.summed and job.axis is None:
             n = 1 if job.n is None else job.n
-            return (_Ruled.apply(job.formula, n, *job.arguments),)
-        return super().evaluate(job)
+            return (_Ruled.apply(job.formula, n, *given),)
+        losses = _Ruled.apply(job.formula, None, *given)
+        if not job.summed:
+            return (losses.to(job.dtypes[0]),)
+        return self.with_sum(job, (losses,))
 
     def applied(self, job: Job, arguments: tuple[Any, ...]) -> Any:
         """Under the rule where that applies, else plainly."""
         ruled = job._replace(arguments=arguments)
         if _has_slopes(ruled) and _rule_applies(_tensors(arguments)):
-            return _Ruled.apply(job.formula, None, *arguments)
+            return _Ruled.apply(job.formula, None, None, None, *arguments)
         return super().applied(job, arguments)
 
     def within_rows(self, axis: int) -> Classes:
@@ -349,6 +354,10 @@ def _is_differentiated(tensors: list[Any]) -> bool:
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 
+def _needs_gradient(argument: Any) -> bool:
+    return isinstance(argument, torch.Tensor) and argument.requires_grad
+
+
 def _has_slopes(job: Job) -> bool:
     """Whether the formula has a derivative by all that one is asked for by."""
     if job.quantity != "value" or not job.formula.slopes:
@@ -373,25 +382,32 @@ def _rule_applies(tensors: list[Any]) -> bool:
 
 
 class _Ruled(Function):
-    """A formula of its arguments; with an `n`, the sum divided by that."""
+    """A formula of its arguments; with an `n`, the sum divided by that.
+
+    Weighed and masked only where it is in memory.
+    """
 
     @staticmethod
-    def forward(ctx: Any, formula: Formula, n: int | None, *arguments: Any) -> Any:
+    def forward(
+        ctx: Any, formula: Formula, n: int | None, weights: Any, where: Any, *given: Any
+    ) -> Any:
+        every = (weights, where, *given)
         ctx.formula, ctx.n = formula, n
-        ctx.numbers = [None if isinstance(a, torch.Tensor) else a for a in arguments]
-        tensors = [a if isinstance(a, torch.Tensor) else None for a in arguments]
-        summed = n is not None  # which only what is in memory has
-        if summed or _in_memory(_tensors(arguments)):
-            dtype = computing_dtype(torch_namespace, arguments[0])
-            job = Job(formula, arguments, (dtype,), summed=summed, n=n)
-            if formula.value_and_statistic is not None and ctx.needs_input_grad[2]:
+        ctx.numbers = [None if isinstance(a, torch.Tensor) else a for a in every]
+        tensors = [a if isinstance(a, torch.Tensor) else None for a in every]
+        by_logits = ctx.needs_input_grad[4]
+        if n is not None or _in_memory(_tensors(every)):
+            dtype = computing_dtype(torch_namespace, given[0])
+            job = Job(formula, given, (dtype,), "value", weights, where, n is not None)
+            job = job._replace(n=n)
+            if formula.value_and_statistic is not None and by_logits:
                 job = job.with_statistic(dtype)
             value, *statistic = _by_views(job)
-        elif formula.value_and_statistic is not None and ctx.needs_input_grad[2]:
+        elif formula.value_and_statistic is not None and by_logits:
             made = formula._replace(value=formula.value_and_statistic)
-            value, *statistic = _value_of(made, arguments)
+            value, *statistic = _value_of(made, given)
         else:
-            value, statistic = _value_of(formula, arguments), []
+            value, statistic = _value_of(formula, given), []
         ctx.save_for_backward(*tensors, *statistic)
         return value
 
@@ -399,15 +415,25 @@ class _Ruled(Function):
     def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
         saved, count = ctx.saved_tensors, len(ctx.numbers)
         pairs = zip(saved[:count], ctx.numbers, strict=True)
-        arguments = tuple([number if a is None else a for a, number in pairs])
-        names = zip(ctx.formula.traced, ctx.needs_input_grad[2:], strict=True)
+        weights, where, *given = [number if a is None else a for a, number in pairs]
+        names = zip(ctx.formula.traced, ctx.needs_input_grad[4:], strict=True)
+        kept = Kept(tuple(given), ctx.n or 1, weights, where, saved[count:])
         gradients = [
-            _gradient(ctx.formula, name, arguments, ctx.n or 1, upstream, saved[count:])
-            if needed
-            else None
+            _gradient(ctx.formula, name, kept, upstream) if needed else None
             for name, needed in names
         ]
-        return (None, None, *gradients)
+        return (None, None, None, None, *gradients)
+
+
+class Kept(NamedTuple):
+    """What is kept for backward: arguments, what the sum was divided by, weights, mask,
+    and of rows their statistic."""
+
+    arguments: tuple[Any, ...]
+    n: int
+    weights: Any = None
+    where: Any = None
+    statistic: tuple[Any, ...] = ()
 
 
 class _RuledAtOnce(Function):
@@ -435,7 +461,9 @@ class _RuledAtOnce(Function):
         arguments = (first, labels, *(options or absent))
         names = zip(ctx.formula.traced[:2], ctx.needs_input_grad[3:], strict=True)
         gradients = [
-            _gradient(ctx.formula, name, arguments, ctx.n, upstream) if needed else None
+            _gradient(ctx.formula, name, Kept(arguments, ctx.n), upstream)
+            if needed
+            else None
             for name, needed in names
         ]
         return (None, None, None, *gradients)
@@ -451,16 +479,10 @@ def _is_differentiated_again(upstream: Any) -> bool:
     )
 
 
-def _gradient(
-    formula: Formula,
-    name: str,
-    arguments: tuple[Any, ...],
-    n: int,
-    upstream: Any,
-    statistic: tuple[Any, ...] = (),
-) -> Any:
+def _gradient(formula: Formula, name: str, kept: Kept, upstream: Any) -> Any:
     """upstream / n * slope, by views unless that is differentiated again; of rows by
     their statistic, where it was kept."""
+    arguments, n, weights, where, statistic = kept
     by_logits = name == formula.traced[0]
     slope = Formula(
         formula.traced,
@@ -474,18 +496,26 @@ def _gradient(
         known: Any = formula.slope_by_statistic
         slope = slope._replace(value=known)
         arguments = (*arguments, *statistic)
-    if not torch.is_grad_enabled() and _in_memory([*_tensors(arguments), upstream]):
-        batched = torch_private.is_batched(upstream)
-        number = upstream.ndim == 0 and not batched
-        scale = upstream.item() / n if number else 1.0 / n
-        weights = None if number or batched else upstream
-        job = Job(slope, arguments, (upstream.dtype,), weights=weights, scales=(scale,))
-        (slopes,) = _by_views(job)
-        return upstream * slopes if batched else slopes
-    first, labels, *options = arguments
-    arguments = (first, BACKEND.as_array(first, labels), *options)
-    slopes = _value_of(slope, arguments)
+    job = Job(slope, arguments, (upstream.dtype,), "value", weights, where)
+    if not torch.is_grad_enabled() and _in_memory([*_tensors(job.traced()), upstream]):
+        return _by_views_times(job, upstream, n)
+    if weights is None is where:
+        first, labels, *options = arguments
+        arguments = (first, BACKEND.as_array(first, labels), *options)
+        slopes = _value_of(slope, arguments)
+    else:
+        (slopes,) = BACKEND.per_element(job)
     return upstream * slopes if n == 1 else upstream / n * slopes
+
+
+def _by_views_times(job: Job, upstream: Any, n: int) -> Any:
+    """The slopes times upstream / n: a number, or one of each loss."""
+    if torch_private.is_batched(upstream):
+        return upstream * _by_views(job._replace(scales=(1.0 / n,)))[0]
+    if upstream.ndim == 0:
+        return _by_views(job._replace(scales=(upstream.item() / n,)))[0]
+    weights = upstream if job.weights is None else upstream * job.weights
+    return _by_views(job._replace(weights=weights, scales=(1.0 / n,)))[0]
 
 
 def _value_of(formula: Formula, arguments: tuple[Any, ...]) -> Any:

@@ -164,11 +164,12 @@ static const void *read_along(const Rows *rows, int k, Size row, Size first, Siz
 
 /* ---- results ---------------------------------------------------------------------- */
 
-/* Weighed, masked, scaled: `n` results one a row. */
-static void finish_rows(const Job *job, const RowSpace *space, int k, Size n) {
-    if (job->has_weights) job->loops->weigh(n, space->result[k], space->weights);
-    if (job->has_where) job->loops->mask(n, space->result[k], space->where);
-    if (job->has_scale[k]) job->loops->scale(n, space->result[k], job->scale[k]);
+/* Weighed, masked, scaled: `n` results one a row, of which the first is a loss; what
+   follows is the rows' statistic. */
+static void finish_losses(const Job *job, const RowSpace *space, Size n) {
+    if (job->has_weights) job->loops->weigh(n, space->result[0], space->weights);
+    if (job->has_where) job->loops->mask(n, space->result[0], space->where);
+    if (job->has_scale[0]) job->loops->scale(n, space->result[0], job->scale[0]);
 }
 
 static void write_across(const Rows *rows, const RowSpace *space, int k, Size start,
@@ -300,7 +301,7 @@ static void evaluate_block(const Rows *rows, RowSpace *space, Size start, Size n
     }
     for (int k = 0; k < job->row_kernel->outputs; k++) {
         if (is_of_class(job->row_kernel->classes_out, k)) continue;
-        finish_rows(job, space, k, n);
+        if (k == 0) finish_losses(job, space, n);
         if (job->summed && k == 0) add(sum, job->loops->sum(n, space->result[0]));
         else write(&rows->output[k], 0, job->loops, start, n, space->result[k]);
     }
