@@ -205,6 +205,7 @@ def pytest_sessionfinish(session):
     path.parent.mkdir(parents=True, exist_ok=True)
     found = session.config.stash[MATRIX]
     variants = session.config.stash[VARIANTS]
-    order = (f"{b} {dtype}" for b in variants for dtype in b.dtypes)
+    order = [f"{b} {dtype}" for b in variants for dtype in b.dtypes]
+    order += [f"{name} rows" for name in order]
     rows = {name: found[name] for name in order if name in found}
     path.write_text(json.dumps({"counts": counts, "rows": rows}, indent=1) + "\n")

@@ -31,6 +31,7 @@ from xploss.backends.compiled import INSTRUCTION_SETS
 MASSES, FORMULA = "formulas/masses.py", "formulas/sigmoid.py"
 ARRAYS, ARGUMENTS = "_arrays.py", "_arguments.py"
 PLAIN, COMPILED = "backends/base.py", "backends/compiled.py"
+CLASSES, ROWS = "backends/classes.py", "formulas/softmax.py"
 CAST = "return xp.astype(argument, dtype, copy=False)"
 MEAN = "return total / n if n != 0 else total * math.nan"
 
@@ -45,12 +46,13 @@ class Fault:
     planted: str
     caught: dict[Callable[..., None], str]
     options: dict[str, Any] = field(default_factory=lambda: {"reduction": "none"})
+    of: str = "sigmoid_cross_entropy"
 
     def __str__(self) -> str:
         return self.name.replace(" ", "-")
 
     def loss(self, package: Any) -> checks.Loss:
-        return partial(package.sigmoid_cross_entropy, **self.options)
+        return partial(getattr(package, self.of), **self.options)
 
 
 FAULTS = [
@@ -170,6 +172,35 @@ FAULTS = [
         {refuses_other_shapes: r"nothing of labels \(4,\) with logits \(1, 4\)"},
     ),
     Fault(
+        "classes numbered on the default device",
+        CLASSES,
+        "index = xp.arange(self.class_count(like), dtype=dtype, device=device)",
+        "index = xp.arange(self.class_count(like), dtype=dtype)",
+        {stays_on_device: "two different devices"},
+        of="softmax_cross_entropy",
+    ),
+    Fault(
+        "if any row",
+        ROWS,
+        "    if others is None:\n        others = xp.class_sum(exponential)\n",
+        "    others = xp.class_sum(exponential)\n"
+        "    if (others > 1e30).any():\n"
+        '        raise ValueError("rows are too long")\n',
+        {
+            compiles_strictly: "TracerBoolConversionError",
+            needs_no_values: "meta tensors",
+        },
+        of="softmax_cross_entropy",
+    ),
+    Fault(
+        "masses of another shape",
+        "_categorical.py",
+        "if len(got) == len(shape) and same_shape(got, shape):",
+        "if len(got) == len(shape):",
+        {refuses_other_shapes: "nothing of labels"},
+        of="softmax_cross_entropy",
+    ),
+    Fault(
         "needless copy",
         COMPILED,
         "return given\n",
@@ -235,7 +266,7 @@ def test_caught(fault, check, plant):
 
 def test_every_fault_is_claimed():
     """In a session that exists, by a test that is there."""
-    assert len({fault.name for fault in FAULTS}) == 13
+    assert len({fault.name for fault in FAULTS}) == 16
     assert all(fault.caught for fault in FAULTS)
     (tests,) = (m.args[1] for m in test_caught.pytestmark if m.name == "parametrize")
     sessions = {test.id: test.marks[0].args[0] for test in tests}

@@ -14,7 +14,14 @@ from pathlib import Path
 from libraries import LIBRARIES
 
 PAGE = Path(__file__).parents[2] / "backends.md"
-BEGIN, END = "<!-- matrix -->\n```text\n", "```\n<!-- end of matrix -->"
+# Of two classes, and of rows of three, by what the names of the latter end with.
+MARKS = {
+    "": ("<!-- matrix -->\n```text\n", "```\n<!-- end of matrix -->"),
+    " rows": (
+        "<!-- matrix of rows -->\n```text\n",
+        "```\n<!-- end of matrix of rows -->",
+    ),
+}
 HEADER = (
     "                                  ulp from exact        ulp from NumPy\n"
     "backend                dtype      value  grad  Hess     value  grad  Hess\n"
@@ -25,20 +32,35 @@ NEAR = 1.0
 
 
 def row(name: str, numbers: list[float]) -> str:
-    backend, dtype = name.split()
+    backend, dtype, *_ = name.split()
     exact, numpy = (
         "".join(f"{n:6.2f}" for n in part) for part in (numbers[:3], numbers[3:])
     )
     return f"{backend:22} {dtype:9} {exact}    {numpy}\n"
 
 
-def parse(table: str) -> dict[str, list[float]]:
-    lines = [line.split() for line in table.removeprefix(HEADER).splitlines()]
-    return {f"{line[0]} {line[1]}": [float(n) for n in line[2:]] for line in lines}
+def table(measured: dict[str, list[float]], kind: str) -> str:
+    rows = [row(n, v) for n, v in measured.items() if n.endswith(" rows") == bool(kind)]
+    return HEADER + "".join(rows)
+
+
+def parse(text: str, kind: str) -> dict[str, list[float]]:
+    lines = [line.split() for line in text.removeprefix(HEADER).splitlines()]
+    return {f"{w[0]} {w[1]}{kind}": [float(n) for n in w[2:]] for w in lines}
 
 
 def recorded(page: str) -> dict[str, list[float]]:
-    return parse(page.split(BEGIN)[1].split(END)[0])
+    made: dict[str, list[float]] = {}
+    for kind, (begin, end) in MARKS.items():
+        made |= parse(page.split(begin)[1].split(end)[0], kind)
+    return made
+
+
+def written(page: str, measured: dict[str, list[float]]) -> str:
+    for kind, (begin, end) in MARKS.items():
+        head, tail = page.split(begin)[0], page.split(end)[1]
+        page = head + begin + table(measured, kind) + end + tail
+    return page
 
 
 def disagreements(measured: dict, record: dict) -> list[str]:
@@ -89,8 +111,8 @@ def main(arguments: list[str]) -> int:
         return 1
     runs = {n: json.loads((options.folder / f"{n}.json").read_text()) for n in wanted}
     measured = {name: r for run in runs.values() for name, r in run["rows"].items()}
-    table = HEADER + "".join(row(name, numbers) for name, numbers in measured.items())
-    print(table)
+    print(table(measured, ""))
+    print(f"Of rows of three classes:\n\n{table(measured, ' rows')}")
     for name, run in runs.items():
         counts = ", ".join(f"{n} {word}" for word, n in run["counts"].items())
         print(f"{name:8} {counts}")
@@ -99,8 +121,7 @@ def main(arguments: list[str]) -> int:
         print("backends.md is written where there is no GPU")
         return 1
     if options.write:
-        head, tail = page.split(BEGIN)[0], page.split(END)[1]
-        page = head + BEGIN + table + END + tail
+        page = written(page, measured)
         PAGE.write_text(page)
     wrong = compared(measured, recorded(page), options.without)
     print("\n".join(wrong) or "\nbackends.md holds")

@@ -43,6 +43,19 @@ def functions() -> list[Callable[..., Any]]:
     return [*made, xploss.grad_and_hess(losses[0]), xploss.grad_and_hess(losses[2])]
 
 
+def functions_of_rows() -> list[Callable[..., Any]]:
+    """Of logits, or probabilities, and masses."""
+    losses = (
+        xploss.softmax_cross_entropy,
+        xploss.softmax_focal_loss,
+        xploss.categorical_cross_entropy,
+    )
+    made: list[Callable[..., Any]] = []
+    for loss in losses:
+        made += [loss, xploss.value_and_grad(loss), partial(loss, reduction="none")]
+    return [*made, *map(xploss.grad_and_hess, losses[:2])]
+
+
 def calls(backend: backends.Backend) -> list[Callable[[], Any]]:
     """Every function on each dtype and shape, with options and without."""
     rng = np.random.default_rng(40)
@@ -54,7 +67,27 @@ def calls(backend: backends.Backend) -> list[Callable[[], Any]]:
             made.append(partial(jitted(backend, function), x, y))
             if "focal" not in str(getattr(function, "__name__", function)):
                 made.append(partial(jitted(backend, partial(function, **given)), x, y))
+        made += rows(backend, dtype, x, y, rng)
     return made + varied(backend) + differentiated(backend) + refused(backend)
+
+
+def rows(
+    backend: backends.Backend, dtype: str, x: Any, y: Any, rng: np.random.Generator
+) -> list[Callable[[], Any]]:
+    """The same arrays as rows of three classes, which have masses, or a number."""
+    numbers = backend.array(rng.integers(0, 3, x.shape[:1]), "int32")
+    weights = backend.array(rng.uniform(0.5, 2, 3), dtype)
+    entropy = xploss.softmax_cross_entropy
+    weighed = partial(entropy, class_weights=weights, label_smoothing=0.1)
+    product = xploss.hessian_product(entropy)
+    return [
+        *(partial(jitted(backend, f), x, y) for f in functions_of_rows()),
+        partial(jitted(backend, weighed), x, y),
+        partial(jitted(backend, partial(entropy, ignore_index=1)), x, numbers),
+        partial(jitted(backend, xploss.value_and_grad(entropy)), x, numbers),
+        partial(jitted(backend, product), x, numbers, y),
+        partial(jitted(backend, xploss.logsumexp), x),
+    ]
 
 
 def options(shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, Any]:
@@ -84,6 +117,9 @@ def varied(backend: backends.Backend) -> list[Callable[[], Any]]:
         xploss.sigmoid_cross_entropy: ("label_smoothing", "pos_weight", "weights"),
         xploss.binary_cross_entropy: ("label_smoothing", "pos_weight", "eps"),
         xploss.sigmoid_focal_loss: ("label_smoothing", "gamma", "alpha", "weights"),
+        xploss.softmax_cross_entropy: ("label_smoothing", "z_loss", "weights"),
+        xploss.softmax_focal_loss: ("label_smoothing", "gamma"),
+        xploss.categorical_cross_entropy: ("label_smoothing", "eps", "weights"),
     }
 
     def call(loss: Callable[..., Any], names: tuple[str, ...]) -> Any:
@@ -106,21 +142,31 @@ def differentiated(backend: backends.Backend) -> list[Callable[[], Any]]:
     def backward(loss: Any) -> Any:
         return torch.autograd.grad(loss(x, 1.0), x)
 
-    return [partial(backward, loss) for loss in losses]
+    table, numbers = x.reshape(1000, 3), torch.arange(1000) % 3
+    rows = (xploss.softmax_cross_entropy, torch.compile(xploss.softmax_cross_entropy))
+
+    def backward_of_rows(loss: Any) -> Any:
+        return torch.autograd.grad(loss(table, numbers), x)
+
+    return [
+        *(partial(backward, loss) for loss in losses),
+        *(partial(backward_of_rows, loss) for loss in rows),
+    ]
 
 
 def refused(backend: backends.Backend) -> list[Callable[[], Any]]:
     """Wrong calls, whose tracebacks must not keep their arrays."""
     x, y = (backend.array(np.ones(shape), "float32") for shape in ((900, 9), (9, 900)))
 
-    def wrong() -> tuple[()]:
+    def wrong(loss: Callable[..., Any]) -> tuple[()]:
         try:
-            xploss.sigmoid_cross_entropy(x, y)
+            loss(x, y)
         except ValueError:
             return ()
         raise AssertionError("labels of another shape are refused")
 
-    return [wrong]
+    losses = (xploss.sigmoid_cross_entropy, xploss.softmax_cross_entropy)
+    return [partial(wrong, loss) for loss in losses]
 
 
 # ---- what is measured --------------------------------------------------------------
