@@ -262,7 +262,8 @@ def _denominator(call: Call) -> Array:
     if call.row_weight is not None and call.reduction == "weighted_mean":
         formula, arguments, times = *call.row_weight, 1
     else:
-        first = _of_one_class(first, call.formula.class_axis)
+        if call.formula.class_axis is not None:
+            first = backend.of_one_class(first, call.formula.class_axis)
         counted, times = backend.counted_of(first, call.axis, weights, call.where)
         formula, arguments = ONE, (counted, 0.0)
     job = Job(
@@ -277,13 +278,6 @@ def _denominator(call: Call) -> Array:
     )
     n = backend.reusable_sum(backend.evaluate(job)[0])
     return n if times == 1 else n * times
-
-
-def _of_one_class(first: Array, class_axis: int | None) -> Array:
-    """In the place of the losses of rows, as which it has the shape."""
-    if class_axis is None:
-        return first
-    return first[(slice(None),) * class_axis + (slice(0, 1), ...)]
 
 
 def _divided(call: Call, total: Array, n: Array) -> Array:

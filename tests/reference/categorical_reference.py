@@ -45,8 +45,9 @@ def softmax(logits: Numbers) -> Softmax:
     if any(map(mp.isnan, x)) or len(up) > 1 or _is_nowhere(x):
         nans = [mp.nan] * len(x)
         return Softmax(mp.nan, nans, nans, nans)
-    if up or len(x) == 1:
-        at = up[0] if up else 0
+    there = up or [k for k in classes if x[k] != -mp.inf]
+    if up or len(x) == 1 or len(there) == 1:
+        at = there[0] if there else 0
         hot = [mpf(k == at) for k in classes]
         costs = [mpf(0) if k == at else mp.inf for k in classes]
         return Softmax(x[at], hot, [1 - p for p in hot], costs)

@@ -64,3 +64,36 @@ def norm_of_gradient(n: int, field: str = "gradient") -> mpf:
     with mp.workprec(200):
         squares = (times * getattr(one, field) ** 2 for times, one in _of_first(n))
         return mp.sqrt(mp.fsum(squares)) / n
+
+
+# ---- rows of classes -----------------------------------------------------------------
+
+
+def _of_rows(period: np.ndarray, block_info: Any = None) -> np.ndarray:
+    (rows, (start, stop)) = block_info[None]["array-location"]
+    return np.stack([between(period, k + start, k + stop) for k in range(*rows)])
+
+
+def rows_in_blocks(n: int, classes: int, chunks: tuple[int, int]) -> Any:
+    """n rows of logits, each the period from another number on, again and again."""
+    import dask.array as da
+
+    period, _ = logits_and_labels()
+    cut = da.core.normalize_chunks(chunks, (n, classes))
+    return da.map_blocks(_of_rows, period, chunks=cut, meta=period[None, :0])
+
+
+def of_rows(starts: np.ndarray, numbers: np.ndarray, classes: int) -> tuple[mpf, mpf]:
+    """Of rows of whole periods from a number on, by the numbers of their classes: the
+    mean of the losses, and the norm of its gradient."""
+    assert classes % PERIOD == 0
+    period = [mpf(float(logit)) for logit in logits_and_labels()[0]]
+    counts = np.bincount((starts + numbers) % PERIOD, minlength=PERIOD)
+    n, times = len(numbers), [int(count) for count in counts]
+    with mp.workprec(200):
+        total = mp.fsum(map(mp.exp, period)) * (classes // PERIOD)
+        squares = mp.fsum(mp.exp(2 * x) for x in period) * (classes // PERIOD)
+        p = [mp.exp(x) / total for x in period]
+        losses = mp.fsum(-k * mp.log(one) for k, one in zip(times, p, strict=True))
+        of_labels = mp.fsum(k * (1 - 2 * one) for k, one in zip(times, p, strict=True))
+        return losses / n, mp.sqrt(n * squares / total**2 + of_labels) / n

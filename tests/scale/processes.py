@@ -3,6 +3,7 @@
 Not in the test file, as each process imports it anew.
 """
 
+import itertools
 import pickle
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from torch.distributed.tensor import (
 from torch.distributed.tensor.debug import CommDebugMode
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import xploss
 
@@ -251,6 +253,121 @@ def dtensors(world: int) -> dict[tuple[str, tuple[int, ...], str], list[Record]]
     }
 
 
+# ---- DTensor: rows of classes --------------------------------------------------------
+
+
+NOT_SENT = ("wait_tensor", "_wrap_tensor_autograd")
+
+
+class Sent(TorchDispatchMode):
+    """The kind of each collective, and of how many numbers it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.every: list[tuple[str, int]] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if DTensor in types:
+            return NotImplemented  # which then does it of plain tensors
+        name = str(function).split(".")[1]
+        if "c10d" in function.namespace and name not in NOT_SENT:
+            self.every.append((name, args[0].numel()))
+        return function(*args, **(kwargs or {}))
+
+
+ROW_CASES: dict[str, dict[str, Any]] = {
+    "none": {"reduction": "none"},
+    "mean": {},
+    "where": {"where": "mask"},
+    "class_weights": {"class_weights": "classes"},
+    "all": {
+        "where": "mask",
+        "weights": "samples",
+        "class_weights": "classes",
+        "label_smoothing": 0.125,
+        "reduction": "weighted_mean",
+    },
+}
+ROW_LABELS = ("numbers", "masses")
+ROW_WAYS = ("value_and_grad", "backward", "grad_and_hess")
+
+
+class RowRecord(NamedTuple):
+    results: list[np.ndarray]
+    placements: list[tuple[Placement, ...]]
+    sent: list[tuple[str, int]]
+
+
+def drawn_rows(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(19)
+    rows, classes = shape
+    return {
+        "logits": rng.integers(-40, 40, shape) / 8.0,
+        "numbers": rng.integers(0, classes, rows),
+        "masses": rng.dirichlet(np.ones(classes), rows),
+        "mask": rng.random(rows) < 0.75,
+        "classes": rng.integers(2, 9, classes) / 4,
+        "samples": rng.integers(2, 9, rows) / 4,
+    }
+
+
+def placed_rows(name: str, array: np.ndarray, mesh: Any, placements: Any) -> DTensor:
+    """Sharded as the logits are, along the axes that it has of them."""
+    own: list[Placement] = list(placements)
+    if array.ndim == 1:
+        axis = 1 if name == "classes" else 0
+        own = [Shard(0) if p == Shard(axis) else Replicate() for p in placements]
+    tensor = torch.tensor(array)
+    return distribute_tensor(
+        tensor.float() if array.dtype == float else tensor, mesh, own
+    )
+
+
+def row_options(name: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    """With the arrays in the places of their names."""
+    return {
+        k: arrays[v] if isinstance(v, str) and v in arrays else v
+        for k, v in ROW_CASES[name].items()
+    }
+
+
+def row_results(way: str, logits: Any, labels: Any, options: dict[str, Any]) -> Any:
+    loss = xploss.softmax_cross_entropy
+    if way == "grad_and_hess":
+        kept = {k: v for k, v in options.items() if k != "reduction"}
+        return xploss.grad_and_hess(loss)(logits, labels, **kept)
+    if way == "value_and_grad":
+        return xploss.value_and_grad(loss)(logits, labels, **options)
+    leaf = logits.detach().requires_grad_()
+    value = loss(leaf, labels, **options)
+    (value if value.ndim == 0 else value.sum()).backward()
+    return value.detach(), leaf.grad
+
+
+def rows(world: int) -> dict[tuple[str, tuple[int, ...], str, str, str], RowRecord]:
+    """By layout, shape, kind of label, case and way."""
+    records = {}
+    for layout, (sizes, placements) in LAYOUTS[world].items():
+        mesh = init_device_mesh("cpu", sizes)
+        for shape in (EVEN, UNEVEN):
+            arrays = {
+                k: placed_rows(k, a, mesh, placements)
+                for k, a in drawn_rows(shape).items()
+            }
+            keys = itertools.product(ROW_LABELS, ROW_CASES, ROW_WAYS)
+            for kind, case, way in keys:
+                with Sent() as sent:
+                    given = arrays["logits"], arrays[kind], row_options(case, arrays)
+                    made = row_results(way, *given)
+                whole = [a.full_tensor().detach().double().numpy() for a in made]
+                places = [a.placements for a in made]
+                record = RowRecord(whole, places, sent.every)
+                records[layout, shape, kind, case, way] = record
+    return records
+
+
 # ---- DistributedDataParallel -------------------------------------------------------
 
 ROWS = 16
@@ -305,5 +422,5 @@ def replicas(world: int) -> dict[str, list[np.ndarray]]:
     }
 
 
-def everything(world: int) -> tuple[Any, Any]:
-    return dtensors(world), replicas(world)
+def everything(world: int) -> tuple[Any, Any, Any]:
+    return dtensors(world), replicas(world), rows(world)

@@ -3,6 +3,7 @@
 NumPy's blocks of the other two losses are tested in test_laziness.py.
 """
 
+import time
 from functools import partial
 
 import dask
@@ -10,7 +11,9 @@ import dask.array as da
 import numpy as np
 import pytest
 import reference
+from categorical_reference import row_loss
 from chunks import chunked, unknown
+from class_rows import rows
 from dask.callbacks import Callback
 from dask.distributed import Client, LocalCluster
 from expected import (
@@ -207,6 +210,179 @@ def test_a_sum_of_weights_needs_no_logits(n):
     assert tasks(masked) == 3 * n + 2 * sums_of_sums(n) + 1
 
 
+# ---- rows of classes that are cut ------------------------------------------------
+
+softmax_cross_entropy = xploss.softmax_cross_entropy
+RNG = np.random.default_rng(17)
+ROWS_OF = {
+    5: ((3, 1, 4), (1, 2, 2)),
+    1000: ((5, 3), (1, 7, 492, 500)),
+    50_000: ((1, 7), (20_000, 1, 29_999)),
+}
+cut_rows = pytest.mark.parametrize("classes", ROWS_OF)
+
+
+def drawn_rows(classes, dtype):
+    """Rows of which some are sure, some tied over blocks, some infinite."""
+    x = (4.0 * RNG.normal(size=(8, classes))).astype(dtype)
+    x[1], x[2] = np.round(x[1]), 0.5
+    x[3, -1], x[4, 1] = 60.0, 30.0
+    x[5, ::2], x[6, -2] = -np.inf, np.inf
+    return x
+
+
+def options_of_rows(classes, dtype):
+    return {
+        "class_weights": RNG.uniform(0.5, 2.0, classes).astype(dtype),
+        "weights": RNG.uniform(0.5, 2.0, 8).astype(dtype),
+        "where": np.arange(8) != 5,
+        "label_smoothing": 0.125,
+    }
+
+
+def labels_of_rows(classes, dtype):
+    """Masses of 0 and 1 and what is between; numbers, of which one is of no class."""
+    masses = RNG.dirichlet(np.full(classes, 0.3), 8)
+    numbers = RNG.integers(0, classes, 8)
+    numbers[[3, 4, 5, 7]] = classes - 1, 1, 1, -100
+    hot = numbers[:, None] == np.arange(classes)
+    masses[[0, 4, 5]] = hot[[0, 4, 5]]  # of the last, none at -inf
+    return {"masses": masses.astype(dtype), "numbers": numbers}
+
+
+def of_rows(classes, dtype):
+    """Functions of logits and of labels, and by which name each of them is called."""
+    for loss in (softmax_cross_entropy, xploss.softmax_focal_loss):
+        for kind, labels in labels_of_rows(classes, dtype).items():
+            for optional in (False, True):
+                given = options_of_rows(classes, dtype) if optional else {}
+                name = f"{loss.__name__} of {kind}, {sorted(given)}"
+                yield f"{name}, none", partial(loss, reduction="none"), labels, given
+                kept = {k: v for k, v in given.items() if k != "where"}
+                weighted = partial(loss, reduction="weighted_mean", where=None)
+                yield f"{name}, weighted", weighted, labels, kept
+                yield f"{name}, slopes", xploss.value_and_grad(loss), labels, given
+                yield f"{name}, Hessian", xploss.grad_and_hess(loss), labels, given
+
+
+def close(part, whole, within):
+    """To so many ulp of the whole; of what cancels, of a unit, the largest term."""
+    part, whole = np.asarray(part), np.asarray(whole)
+    assert (part.dtype, part.shape) == (whole.dtype, whole.shape)
+    eps = np.finfo(whole.dtype).eps
+    np.testing.assert_allclose(part, whole, rtol=within * eps, atol=within * eps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@cut_rows
+def test_rows_are_cut(computes, classes, dtype):
+    """Nothing is computed before it is asked for; then it is what whole rows give."""
+    chunks, x = ROWS_OF[classes], drawn_rows(classes, dtype)
+    for name, function, labels, options in of_rows(classes, dtype):
+        cut = {k: v for k, v in options.items() if isinstance(v, np.ndarray)}
+        cut = {k: chunked(v, -(-len(v) // 2)) for k, v in cut.items()}
+        other = chunked(labels, (3, -(-classes // 3))[: labels.ndim])
+        results = each(function(chunked(x, chunks), other, **options | cut))
+        assert computes == []
+        wholes = each(function(x, labels, **options))
+        for result, whole in zip(results, wholes, strict=True):
+            assert result.shape == whole.shape, name
+            close(result.compute(), whole, 6)
+        computes.clear()
+
+
+@cut_rows
+def test_functions_of_rows_that_are_cut(classes):
+    x = drawn_rows(classes, "float32")
+    for function in (xploss.softmax, xploss.log_softmax, xploss.logsumexp):
+        result = function(chunked(x, ROWS_OF[classes])).compute()
+        np.testing.assert_array_max_ulp(result, function(x), 6)
+
+
+@pytest.mark.parametrize("class_axis", [0, 1, 2])
+def test_rows_are_cut_along_any_axis(class_axis):
+    """And their losses are reduced along the others."""
+    x = np.moveaxis(4.0 * RNG.normal(size=(2, 4, 30)), -1, class_axis)
+    y = RNG.integers(0, 30, (2, 4))
+    logits = chunked(x, tuple(-(-n // 3) for n in x.shape))
+    for axis in (None, 0, 1):
+        mean = partial(softmax_cross_entropy, class_axis=class_axis, axis=axis)
+        lazy = xploss.value_and_grad(mean)(logits, chunked(y, 2))
+        wholes = xploss.value_and_grad(mean)(x, y)
+        for result, whole in zip(dask.compute(*lazy), wholes, strict=True):
+            close(result, whole, 4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [5, 1000])
+@pytest.mark.parametrize("soft", [True, False], ids=["masses", "numbers"])
+def test_rows_that_are_cut_are_exact(classes, soft, dtype):
+    x, y = rows(classes, dtype, 12, soft)
+    per_row = partial(softmax_cross_entropy, reduction="none")
+    logits = chunked(x.astype(dtype), ((5, 7), ROWS_OF[classes][1]))
+    labels = chunked(y.astype(dtype) if soft else y, 4)
+    value, gradient = dask.compute(*xploss.value_and_grad(per_row)(logits, labels))
+    for k, row in enumerate(x.tolist()):
+        exact = row_loss(row, y[k].tolist() if soft else int(y[k]))
+        assert reference.ulps(float(value[k]), exact.value, dtype) <= 4
+        for j in range(0, classes, -(-classes // 20)):
+            slope, term = exact.gradient[j], exact.term[j]
+            assert reference.ulps(float(gradient[k, j]), slope, dtype, term) <= 6
+
+
+@pytest.mark.library("cupy")
+@pytest.mark.parametrize("classes", [5, 1000])
+def test_rows_of_another_library_are_cut(classes):
+    x = drawn_rows(classes, "float32")
+    array = arrays_of("cupy")
+    for _, function, labels, options in of_rows(classes, "float32"):
+        cut = {k: v for k, v in options.items() if isinstance(v, np.ndarray)}
+        cut = {k: chunked(array(v), -1) for k, v in cut.items()}
+        logits = chunked(array(x), ROWS_OF[classes])
+        results = each(function(logits, chunked(array(labels), 3), **options | cut))
+        wholes = each(function(x, labels, **options))
+        for result, whole in zip(results, wholes, strict=True):
+            part = result.compute()
+            assert type(part).__module__.startswith("cupy")
+            close(on_host(part), whole, 6)
+
+
+def largest(*arrays):
+    """Bytes of the largest array that a task makes."""
+    sizes = []
+    with Callback(posttask=lambda key, made, *_: sizes.append(_nbytes(made))):
+        dask.compute(*arrays, scheduler="synchronous")
+    return max(sizes)
+
+
+def _nbytes(made):
+    return getattr(made, "nbytes", 0)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_no_block_is_larger_than_those_of_the_logits(reduction):
+    logits = periodic.rows_in_blocks(100, 9970, (50, 997))
+    weights = da.ones(100, chunks=30, dtype=np.float32)
+    loss = partial(softmax_cross_entropy, weights=weights, reduction=reduction)
+    value, gradient = xploss.value_and_grad(loss)(logits, 7)
+    assert gradient.chunks == logits.chunks
+    assert largest(loss(logits, 7), value, (gradient**2).sum()) == 4 * 50 * 997
+    whole = logits.rechunk({1: -1})
+    assert largest(loss(whole, 7)) == 4 * 50 * 9970
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(1, 4), (2, 4), (4, 8), (4, 64)])
+def test_tasks_of_rows_that_are_cut(rows, parts):
+    """A block is made, and gone over twice for a mean; once more for its gradient."""
+    n = rows * parts
+    logits = periodic.rows_in_blocks(10 * rows, 20 * parts, (10, 20))
+    of_rows = rows * (2 * sums_of_sums(parts) + 3) + sums_of_sums(rows)
+    of_mean = tasks(softmax_cross_entropy(logits, 0))
+    assert of_mean <= 3 * n + of_rows
+    value, gradient = xploss.value_and_grad(softmax_cross_entropy)(logits, 0)
+    assert tasks(value, (gradient**2).sum()) <= of_mean + 2 * n
+
+
 # ---- two processes without room for the data -------------------------------------
 
 LIMIT = 512 << 20  # bytes a process
@@ -254,4 +430,43 @@ def test_a_gradient_that_is_not_gathered(client):
     assert reference.ulps(value, periodic.mean(n), "float32") <= 4
     away = 4 * np.finfo(np.float32).eps * periodic.norm_of_gradient(n, "term")
     assert abs(norm - periodic.norm_of_gradient(n)) <= away
+    assert max(client.run(most_memory).values()) < LIMIT
+
+
+CLASSES = 1000 * periodic.PERIOD
+
+
+def test_rows_of_a_million_classes(client, tell):
+    n, chunks = 400, (20, CLASSES // 10)
+    logits = periodic.rows_in_blocks(n, CLASSES, chunks)
+    assert logits.nbytes > 1.4 * 2 * LIMIT
+    numbers = np.arange(n) * 7919 % CLASSES
+    before = sum(client.run(bytes_received).values())
+    start = time.monotonic()
+    mean = softmax_cross_entropy(logits, da.from_array(numbers, 20)).compute()
+    seconds = time.monotonic() - start
+    exact, _ = periodic.of_rows(np.arange(n), numbers, CLASSES)
+    assert mean.dtype == np.float32
+    assert reference.ulps(mean, exact, "float32") <= 4
+    memory = client.run(most_memory).values()
+    assert max(memory) < LIMIT
+    bytes_moved = sum(client.run(bytes_received).values()) - before
+    tell(
+        f"Dask, {n:,} rows of {CLASSES:,} classes in {logits.npartitions} blocks: "
+        f"{seconds:.0f} s, at most {max(memory) / 2**20:.0f} MiB held, "
+        f"{bytes_moved / 2**20:.2f} MiB of {logits.nbytes / 2**20:.0f} moved"
+    )
+
+
+def test_a_gradient_of_rows_that_is_not_gathered(client):
+    n, chunks = 100, (20, CLASSES // 4)
+    logits = periodic.rows_in_blocks(n, CLASSES, chunks)
+    numbers = np.arange(n) * 7919 % CLASSES
+    derived = xploss.value_and_grad(softmax_cross_entropy)
+    value, gradient = derived(logits, da.from_array(numbers, 20))
+    norm = da.sqrt((gradient.astype(np.float64) ** 2).sum())
+    value, norm = dask.compute(value, norm)
+    mean, exact = periodic.of_rows(np.arange(n), numbers, CLASSES)
+    assert reference.ulps(value, mean, "float32") <= 4
+    assert abs(norm / float(exact) - 1.0) <= 4 * np.finfo(np.float32).eps
     assert max(client.run(most_memory).values()) < LIMIT

@@ -11,7 +11,22 @@ import pytest
 import torch
 from scale import processes
 from scale.model import cost
-from scale.processes import CASES, EVEN, HESSIANS, LAYOUTS, UNEVEN, drawn, first, given
+from scale.processes import (
+    CASES,
+    EVEN,
+    HESSIANS,
+    LAYOUTS,
+    ROW_CASES,
+    ROW_LABELS,
+    ROW_WAYS,
+    UNEVEN,
+    drawn,
+    drawn_rows,
+    first,
+    given,
+    row_options,
+    row_results,
+)
 from torch.distributed.tensor import Partial, Replicate, Shard
 
 import xploss
@@ -93,7 +108,7 @@ def test_losses(heard, world, layout, shape, case):
     collectives = ([], 2 * sent, []) if counted else (sent, [], [])
     value, gradient = on_numpy(xploss.value_and_grad(c.loss), c, shape)
     reduced = "float32" if axes else c.dtype
-    for process, _ in heard[world]:
+    for process, *_ in heard[world]:
         for record in process[layout, shape, case]:
             assert record.placements == [where, placements]
             assert record.collectives == collectives[: len(record.collectives)]
@@ -106,7 +121,7 @@ def test_hessians(heard, world, layout, shape, case):
     _, placements = LAYOUTS[world][layout]
     c = HESSIANS[case]
     expected = on_numpy(xploss.grad_and_hess(c.loss), c, shape)
-    for process, _ in heard[world]:
+    for process, *_ in heard[world]:
         (record,) = process[layout, shape, case]
         assert record.placements == [placements] * 2
         assert record.collectives == ([], [])
@@ -120,13 +135,56 @@ def test_native_mean(heard, world, layout, shape):
     As of its `DTensor.mean` once: https://github.com/pytorch/pytorch/issues/162692
     """
     value = on_numpy(xploss.sigmoid_cross_entropy, CASES["mean"], shape)
-    for process, _ in heard[world]:
+    for process, *_ in heard[world]:
         (record,) = process[layout, shape, "native"]
         off = abs(record.results[0] / value - 1.0)
         if shape == EVEN or layout == "Replicate":
             assert off <= 4 * torch.finfo(torch.float32).eps
         else:
             assert not off <= 1e-3
+
+
+# ---- rows of classes ---------------------------------------------------------------
+
+
+def is_cut(placements):
+    return Shard(1) in placements
+
+
+@pytest.mark.parametrize("way", ROW_WAYS)
+@pytest.mark.parametrize("case", ROW_CASES)
+@pytest.mark.parametrize("kind", ROW_LABELS)
+@places
+def test_rows(heard, world, layout, shape, kind, case, way):
+    """No more is sent than a number a row at a time, and nothing is gathered."""
+    _, placements = LAYOUTS[world][layout]
+    arrays = drawn_rows(shape)
+    options = row_options(case, arrays)
+    called = "value_and_grad" if way == "backward" else way
+    expected = row_results(called, arrays["logits"], arrays[kind], options)
+    for *_, process in heard[world]:
+        record = process[layout, shape, kind, case, way]
+        for result, right in zip(record.results, expected, strict=True):
+            # Of a unit, what is left where terms cancel.
+            eps = 16 * np.finfo(np.float32).eps
+            np.testing.assert_allclose(result, right, rtol=eps, atol=eps / shape[0])
+        assert record.placements[-1] == placements
+        assert {name for name, _ in record.sent} <= {"all_reduce"}
+        assert all(n <= shape[0] for _, n in record.sent)
+        if not is_cut(placements):
+            counted = way != "grad_and_hess" and case in ("where", "all")
+            axes = sum(p == Shard(0) for p in placements)
+            assert len(record.sent) == 2 * axes * counted
+
+
+def test_all_reduces_of_rows(heard):
+    """Of numbers: the largest, its class, its logit, a sum, the label's logit."""
+    for *_, process in heard[2]:
+        key = "Shard(1)", EVEN
+        for way, sent in (("value_and_grad", 5), ("backward", 6), ("grad_and_hess", 4)):
+            assert len(process[*key, "numbers", "mean", way].sent) == sent
+        for way, sent in (("value_and_grad", 8), ("backward", 9), ("grad_and_hess", 7)):
+            assert len(process[*key, "masses", "mean", way].sent) == sent
 
 
 # ---- DistributedDataParallel -------------------------------------------------------
@@ -147,14 +205,14 @@ def off(parameters):
 @pytest.mark.parametrize("way", ["mean, equal", "share, unequal"])
 def test_replicas_train_as_one(heard, world, way):
     """By the mean on equal shards; by shares of the whole mean on any."""
-    for _, process in heard[world]:
+    for _, process, _ in heard[world]:
         assert off(process[way]) <= 8 * np.finfo(np.float32).eps
 
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_means_of_unequal_shards_do_not(heard, world):
     """DDP gives each process's mean the same weight."""
-    for _, process in heard[world]:
+    for _, process, _ in heard[world]:
         assert off(process["mean, unequal"]) > 1e-3
 
 

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import reference
 from expected import LOSSES, each, every_function
-from scale import periodic
+from scale import memmap_job, periodic
 
 ELEMENTS = 1 << 29  # 2 GiB a file
 MEMORY = 64 << 20
 BLOCK = periodic.PERIOD << 10  # elements
 NAMES = ("logits", "labels")
 JOB = Path(__file__).with_name("memmap_job.py")
+OF_QUARTER = "a quarter of the rows, value_and_grad"
 
 # ---- results are plain arrays ----------------------------------------------------
 
@@ -61,7 +62,7 @@ def write(path, period, n):
 
 
 def numbers_that_fit(folder):
-    """In each of three files, and a quarter of what is free is left."""
+    """In each of three files and a quarter, and a fifth of what is free is left."""
     return min(ELEMENTS, shutil.disk_usage(folder).free // 16)
 
 
@@ -80,12 +81,27 @@ def check(gradient):
         assert np.all(part <= high[: part.size])
 
 
+def check_rows(gradient):
+    """Each number within 6 ulp of its larger term, the label's 1 or p."""
+    n = len(gradient)
+    period = periodic.logits_and_labels()[0].astype(np.float64)
+    p = np.tile(np.exp(period), memmap_job.CLASSES // periodic.PERIOD)
+    p /= p.sum()
+    for k, number in enumerate(memmap_job.numbers_of(n)):
+        slope, term = p.copy(), p.copy()
+        slope[number], term[number] = p[number] - 1.0, 1.0
+        away = np.abs(n * gradient[k].astype(np.float64) - slope)
+        assert np.all(away <= 6 * np.finfo(np.float32).eps * term)
+
+
 def said(n, results):
     room = "" if n == ELEMENTS else "; there is no room for two of 2 GiB"
     yield f"memmap, two files of {4 * n / 2**30:.2f} GiB in the page cache{room}:"
     read = results["plain read"]["seconds"]
+    sizes = {"mean of rows": 4e-9 * n, OF_QUARTER: 1e-9 * n}
     for name, one in results.items():
-        speed, ratio = 8e-9 * n / one["seconds"], one["seconds"] / read
+        speed = sizes.get(name, 8e-9 * n) / one["seconds"]
+        ratio = 8e-9 * n / read / speed
         yield (
             f"  {name}: {speed:.2f} GB/s, {ratio:.2f} of the time of a plain read, "
             f"at most {one['memory'] / 2**20:.1f} MiB held"
@@ -106,3 +122,12 @@ def test_files_larger_than_memory(folder, tell):
         assert reference.ulps(results[name]["value"], periodic.mean(n), "float32") <= 4
         assert results[name]["memory"] <= MEMORY
     check(np.memmap(folder / "gradient", np.float32, "r", shape=(n,)))
+    rows = n // memmap_job.CLASSES
+    for name, some in (("mean of rows", rows), (OF_QUARTER, rows // 4)):
+        numbers = memmap_job.numbers_of(some)
+        starts = np.zeros(some, np.int64)
+        exact, _ = periodic.of_rows(starts, numbers, memmap_job.CLASSES)
+        assert reference.ulps(results[name]["value"], exact, "float32") <= 4
+        assert results[name]["memory"] <= MEMORY
+    shape = (rows // 4, memmap_job.CLASSES)
+    check_rows(np.memmap(folder / "gradient_of_rows", np.float32, "r", shape=shape))

@@ -282,6 +282,144 @@ def test_functions(name):
     agree(result, jax.jit(function)(logits))
 
 
+# ---- rows of classes ---------------------------------------------------------------
+#
+# What is sent are a few numbers a row, where its classes are on several devices: the
+# largest, its number, the logit of the label, and sums; and of a mean its sum.
+
+softmax_cross_entropy = xploss.softmax_cross_entropy
+MANY = (64, 128)
+ROW_LABELS = ("numbers", "masses")
+ROW_OPTIONS: dict[str, dict[str, Any]] = {
+    "mean": {},
+    "none": {"reduction": "none"},
+    "where": {"where": MASK[:, 0]},
+    "class_weights": {"class_weights": np.linspace(0.5, 2.0, 128, dtype="float32")},
+    "all": {
+        "class_weights": np.linspace(0.5, 2.0, 128, dtype="float32"),
+        "weights": WEIGHTS[:, 0],
+        "label_smoothing": 0.125,
+        "reduction": "weighted_mean",
+    },
+}
+MOST_A_ROW = 6  # numbers of it in one all-reduce, with every option
+
+
+def drawn_rows(kind: str, shape: tuple[int, int] = MANY) -> tuple[Any, Any]:
+    """Terms of a slope do not cancel: a label's mass is 1, or in (0, 1 / 128)."""
+    rng = np.random.default_rng(9)
+    logits = rng.normal(0.0, 5.0, shape).astype("float32")
+    if kind == "numbers":
+        return jnp.asarray(logits), jnp.asarray(rng.integers(0, shape[1], shape[:1]))
+    masses = rng.dirichlet(np.ones(shape[1]), shape[0])
+    return jnp.asarray(logits), jnp.asarray(masses, "float32")
+
+
+def sharded_rows(layout: Layout, name: str, array: Any) -> Any:
+    """Cut as the logits are, along the axes that it has of them."""
+    spec = layout.spec
+    if array.ndim == 1:
+        spec = P(spec[1] if name == "class_weights" else spec[0])
+    return jax.device_put(array, NamedSharding(layout.mesh(), spec))
+
+
+def compiled_rows(
+    layout: Layout, function: Callable[..., Any], given: dict[str, Any]
+) -> tuple[Any, list[Collective]]:
+    with jax.set_mesh(layout.mesh()):
+        arrays = {k: sharded_rows(layout, k, a) for k, a in given.items()}
+        program = jax.jit(function).lower(arrays).compile()
+        return program(arrays), collectives(program.as_text())
+
+
+def of_rows(way: str, options: dict[str, Any]) -> Callable[..., Any]:
+    fixed = {k: v for k, v in options.items() if not isinstance(v, np.ndarray)}
+
+    def called(given: dict[str, Any]) -> Any:
+        arrays = {k: a for k, a in given.items() if k not in ("logits", "labels")}
+
+        def loss(logits: Any, labels: Any) -> Any:
+            return softmax_cross_entropy(logits, labels, **arrays, **fixed)
+
+        ways = {VALUE: loss, BY_JAX: by_jax(loss)}
+        if way == BY_XPLOSS:
+            derived = xploss.value_and_grad(softmax_cross_entropy)
+            return derived(given["logits"], given["labels"], **arrays, **fixed)
+        return ways[way](given["logits"], given["labels"])
+
+    return called
+
+
+def check_rows(layout: Layout, kind: str, name: str, way: str) -> None:
+    options = ROW_OPTIONS[name]
+    logits, labels = drawn_rows(kind)
+    given = {"logits": logits, "labels": labels} | {
+        k: jnp.asarray(v) for k, v in options.items() if isinstance(v, np.ndarray)
+    }
+    function = of_rows(way, options)
+    results, found = compiled_rows(layout, function, given)
+    rows = MANY[0] // layout.sizes[0] if layout.spec[0] else MANY[0]
+    most = MOST_A_ROW * 4 * rows if layout.spec[1] else 8
+    assert all(c.kind == "all-reduce" and c.payload <= most for c in found), found
+    if name == "mean" and layout.spec[1] is None:
+        assert found == all_reduces(4)
+    for result in jax.tree.leaves(results):
+        if result.shape == MANY:
+            assert result.sharding.is_equivalent_to(layout.sharding(MANY), 2)
+    agree_in_terms(results, jax.jit(function)(given))
+
+
+def agree_in_terms(results: Any, expected: Any) -> None:
+    """16 eps, of a unit at most what a mean over the rows leaves of one."""
+    for result, right in zip(
+        jax.tree.leaves(results), jax.tree.leaves(expected), strict=True
+    ):
+        pair = (np.asarray(a, "float64") for a in (result, right))
+        eps = float(jnp.finfo(result.dtype).eps)
+        np.testing.assert_allclose(*pair, rtol=16 * eps, atol=16 * eps / MANY[0])
+
+
+@pytest.mark.parametrize("way", [BY_JAX, BY_XPLOSS])
+@pytest.mark.parametrize("name", ROW_OPTIONS)
+@pytest.mark.parametrize("kind", ROW_LABELS)
+@layouts
+def test_rows(layout, kind, name, way):
+    check_rows(layout, kind, name, way)
+
+
+@pytest.mark.parametrize("kind", ROW_LABELS)
+@layouts
+def test_values_of_rows(layout, kind):
+    check_rows(layout, kind, "mean", VALUE)
+
+
+@pytest.mark.parametrize("way", [BY_JAX, BY_XPLOSS])
+@pytest.mark.parametrize("name", ["mean", "all"])
+@pytest.mark.parametrize("kind", ROW_LABELS)
+def test_rows_with_shardings_in_types(kind, name, way):
+    check_rows(EXPLICIT, kind, name, way)
+
+
+@pytest.mark.parametrize("classes", [1000, 4096])
+def test_what_is_sent_does_not_grow_with_the_classes(classes):
+    logits, labels = drawn_rows("numbers", (64, classes))
+    function = of_rows(BY_XPLOSS, {})
+    given = {"logits": logits, "labels": labels}
+    _, found = compiled_rows(LAYOUTS["8, classes"], function, given)
+    assert found == all_reduces(256, 256, 256, 512)
+
+
+def test_of_few_classes_a_number_a_device_is_gathered():
+    """Of JAX's own argmax: each device's largest, and its number, of each row."""
+    logits, labels = drawn_rows("numbers", (64, 32))
+    layout = LAYOUTS["8, classes"]
+    given = {"logits": logits, "labels": labels}
+    _, found = compiled_rows(layout, of_rows(VALUE, {}), given)
+    gathered = [c.payload for c in found if c.kind == "all-gather"]
+    assert gathered == [4 * 64 * 8] * 2
+    assert {c.kind for c in found} == {"all-gather", "all-reduce"}
+
+
 # ---- by pos_weight -----------------------------------------------------------------
 
 

@@ -13,19 +13,26 @@ from typing import Any
 
 import expected
 import hypothesis.strategies as st
-import layouts
 import numpy as np
 import strategies
-from backends import INTEGERS, Backend
-from categorical_reference import ExactRow, masses, row_loss, softmax
+from backends import Backend
+from categorical_reference import (
+    bits,
+    masses,
+    row_focal,
+    row_focal_hessian,
+    row_loss,
+    row_of_probabilities,
+    softmax,
+)
 from grid import REACH, rounded
 from mpmath import mp, mpf
-from reference import FORMATS, largest
+from reference import FORMATS, clipped, largest
 from strategies import HOW, POS_WEIGHTS, SMOOTHINGS, WEIGHTS, Numbers, split, spreading
 
 CLASSES = (3, 1, 2, 5, 33, 70)  # of more than 32 some libraries sum in another way
-ROWS = [(3,), (), (0,), (1,), (4,), (2, 2), (2, 0), (1, 3, 1), (2, 1, 2)]
-FEW_ROWS = [(3,), (), (0,), (2, 1, 2)]
+ROWS = [(3,), (4,), (), (2, 2), (1, 3, 1), (5,), (2, 1, 2), (1,), (0,)]
+FEW_ROWS = [(3,), (), (2, 1, 2), (0,)]
 Z_LOSSES = (0.0, 2.0**-10, 2.0)
 # Numbers that are no class's, of which some are one once they are cut to fewer bits.
 STRAY = (-1, -100, 100, 127, 2**8 + 1, -(2**15), 2**16 + 1, 2**32 + 1, 2**62)
@@ -56,22 +63,34 @@ def logit_tables(dtype: str) -> np.ndarray:
 
 @cache
 def spikes(dtype: str, furthest: bool) -> np.ndarray:
-    """What is put among the logits, which half the time is nothing: a marker."""
+    """What is put among the logits."""
+    # Those that are further apart than the largest number have NaN derivatives.
     reach, most = REACH[dtype], float(largest(dtype) / 4) if furthest else 1e4
-    numbers = [inf, inf, -inf, -inf, nan, reach, -reach, 2 * reach, 20.0, -1e4]
+    numbers = [inf, nan, -inf, inf, nan, -inf, reach, -reach, 2 * reach, 20.0, -1e4]
     return rounded(np.array([*numbers, 0.0, most, -most]), dtype)
 
 
 def decoded(dtype: str, data: np.ndarray, furthest: bool) -> np.ndarray:
     """Rows of logits."""
     x = logit_tables(dtype)[data[:, :1] % 7, data[:, EXTRA:]]
-    table, n = spikes(dtype, furthest), np.arange(len(x))
+    return spiked(x, spikes(dtype, furthest), data)
+
+
+def decoded_probabilities(dtype: str, data: np.ndarray) -> np.ndarray:
+    """Each of any, with what is none in a few rows."""
+    table = strategies.prob_table(dtype)
+    numbers = np.where(np.isnan(table), 0.5, table)[data[:, EXTRA:]]
+    return spiked(numbers, np.array([nan, 1.25, -0.25, 0.0, 1.0, 0.5]), data)
+
+
+def spiked(x: np.ndarray, table: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """With at most two numbers of the table in each row."""
+    n = np.arange(len(x))
     for which, where in ((data[:, 1], data[:, 2]), (data[:, 3], data[:, 4])):
-        places = where % x.shape[1]
+        spike, places = table[which % len(table)], where % x.shape[1]
         # A class alone has softmax 1, and of NaN some ways have that and others NaN.
-        lone = x.shape[1] == 1
-        there = (which < 2 * len(table)) & ~(lone & np.isnan(table[which % len(table)]))
-        x[n, places] = np.where(there, table[which % len(table)], x[n, places])
+        there = (which >= 192) & ~(np.isnan(spike) & (x.shape[1] == 1))
+        x[n, places] = np.where(there, spike, x[n, places])
     return x
 
 
@@ -119,17 +138,21 @@ class Call:
         return tuple(np.delete(self.logits.shape, self.class_axis).tolist())
 
     @property
+    def classes(self) -> int:
+        return int(self.logits.shape[self.class_axis])
+
+    @property
     def of_numbers(self) -> bool:
         return isinstance(self.labels, int) or self.labels.ndim < self.logits.ndim
 
     def in_rows(self, array: np.ndarray) -> np.ndarray:
         """(rows, classes) of what is one a class."""
         rows = np.moveaxis(array, self.class_axis, -1)
-        return rows.reshape(-1, self.logits.shape[self.class_axis])
+        return rows.reshape(-1, self.classes)
 
     def as_logits(self, rows: np.ndarray) -> np.ndarray:
         """Back from (rows, classes)."""
-        shape = (*self.shape, self.logits.shape[self.class_axis])
+        shape = (*self.shape, self.classes)
         return np.moveaxis(rows.reshape(shape), -1, self.class_axis)
 
     def label_rows(self, flushes: bool) -> list[Any]:
@@ -139,9 +162,21 @@ class Call:
         if self.of_numbers:
             return [int(n) for n in self.labels.ravel()]
         rows = self.in_rows(self.labels)
-        flushes = flushes and self.label_dtype == self.dtype
-        seen = strategies.seen(rows, self.dtype, flushes)
-        return [tuple(row) for row in seen]
+        own = self.label_dtype == self.dtype
+        seen = strategies.seen(rows, self.dtype, flushes and own)
+        seen = np.reshape(seen, rows.shape)
+        kept = np.where(self._gone(seen, flushes), 0.0, seen)
+        return [tuple(row) for row in kept.tolist()]
+
+    def _gone(self, rows: np.ndarray, flushes: bool) -> np.ndarray:
+        """Which are 0 once they are weighed, of which an infinite cost is nothing."""
+        weights = self.options.get("class_weights")
+        if weights is None or self.number("label_smoothing"):
+            return np.zeros(rows.shape, bool)
+        wide = expected.wide(self.dtype)
+        with np.errstate(all="ignore"):
+            weighed = rows.astype(wide) * weights.astype(wide)
+        return (weighed == 0) | (flushes & (weighed < 2.0 ** FORMATS[wide][1]))
 
     def spread(self, name: str, default: Any) -> np.ndarray:
         option = self.options.get(name)
@@ -180,7 +215,8 @@ def given(backend: Backend, call: Call) -> tuple[list[Any], list[Any], dict[str,
     bases = [backend.array(layout.make(logits), call.dtype)]
     arrays = [layout.view(bases[0], logits.shape)]
     if isinstance(labels, int):
-        return [*arrays, labels], [*bases, *arrays, *kept], options
+        # `jit` would make an array of an argument.
+        return arrays, [*bases, *arrays, *kept], options | {"labels": labels}
     if "float" not in call.label_dtype:
         labels = np.asarray(labels, call.label_dtype)
     bases.append(backend.array(layout.make(labels), call.label_dtype))
@@ -232,8 +268,9 @@ def calls(
     of_numbers: bool = False,
     most_classes: int = 70,
     furthest: bool = False,
+    of_probabilities: bool = False,
 ) -> Call:
-    """Of logits; `furthest` has such as are a quarter of the largest number."""
+    """`furthest` has logits that are a quarter of the largest number."""
     dtype = draw(st.sampled_from(backend.dtypes))
     classes = draw(st.sampled_from([n for n in CLASSES if n <= most_classes]))
     shape = draw(st.sampled_from(FEW_ROWS if backend.cost > 10 else ROWS))
@@ -242,13 +279,20 @@ def calls(
     data, of_labels = (drawn_rows(draw, count, classes) for _ in range(2))
     layout = draw(st.sampled_from(list(backend.layouts)))
     kinds = ["same", "same", "float32", "bool", "int32"]
-    kind = "numbers" if of_numbers else draw(st.sampled_from([*kinds, *["numbers"] * 5]))
+    kind = (
+        "numbers" if of_numbers else draw(st.sampled_from([*kinds, *["numbers"] * 5]))
+    )
 
     def placed(rows: np.ndarray) -> np.ndarray:
         return np.moveaxis(rows.reshape(*shape, classes), -1, class_axis)
 
     label_dtype, labels = dtype if kind == "same" else kind, None
-    logits = placed(decoded(dtype, data, furthest))
+    logits = (
+        decoded_probabilities(dtype, data)
+        if of_probabilities
+        else decoded(dtype, data, furthest)
+    )
+    logits = placed(logits)
     if kind == "numbers":
         layout = "as made" if layout == "overlapping" else layout
         label_dtype = draw(st.sampled_from(backend.integers))
@@ -282,16 +326,24 @@ def calls(
 
 
 class Row:
-    """Of a row, as sums of two of float64: by name its loss, alone, and its derivatives
-    by each logit; by the same name the units, of which an error is; and what an
-    exponential, or a mass, that is too small is multiplied by."""
+    """Of a row, alone, by name: the exact numbers, one a class or one for the row; the
+    numbers whose ulp an error is counted in; and what an exponential or a mass is
+    multiplied by, which has lost digits where it is subnormal."""
 
     def __init__(
-        self, exact: dict[str, list[mpf]], units: dict[str, list[mpf]], scale: mpf
+        self,
+        exact: dict[str, list[mpf]],
+        sizes: dict[str, list[mpf]],
+        scale: Any,
+        factor: float = 1.0,
     ) -> None:
+        self.factor = factor  # of the bound
         self.exact = {name: _split(part) for name, part in exact.items()}
-        self.units = {name: _split(part).high for name, part in units.items()}
-        self.scale = float(scale)
+        self.sizes = {name: _split(part).high for name, part in sizes.items()}
+        scales = scale if isinstance(scale, dict) else {name: [scale] for name in exact}
+        self.scales = {
+            n: [finite(float(s)) for s in part] for n, part in scales.items()
+        }
 
 
 def _split(numbers: list[mpf]) -> Numbers:
@@ -303,61 +355,8 @@ def finite(number: float) -> float:
     return number if isfinite(number) else 0.0
 
 
-def or_nan(label: Any, classes: int) -> Any:
-    """Of a number that no class has there are no masses."""
-    stray = isinstance(label, int) and not 0 <= label < classes
-    return (nan,) * classes if stray else label
-
-
-@lru_cache(20_000)
-def entropy_row(
-    logits: tuple[float, ...],
-    label: int | tuple[float, ...],
-    class_weights: tuple[float, ...] | None,
-    smoothing: float,
-    z: float,
-) -> Row:
-    """Of softmax_cross_entropy.
-
-    A rounded logsumexp is a sum of two of which either may be the larger, and with
-    z_loss its error is of their sizes.
-    """
-    label = or_nan(label, len(logits))
-    exact = row_loss(logits, label, class_weights, smoothing, z)
-    top = max(logits) if not any(map(isnan, logits)) else 0.0
-    total = mp.fsum(masses(label, len(logits), class_weights, smoothing))
-    units: dict[str, list[mpf]] = {
-        "value": [exact.value], "gradient": exact.term, "hessian": exact.hessian
-    }  # fmt: skip
-    scale = 1 + total
-    if z and isfinite(top):
-        f = softmax(logits)
-        size = abs(mpf(top)) + abs(f.log_sum - mpf(top))
-        units = {
-            "value": [max(exact.value, 2 * z * size * abs(f.log_sum))],
-            "gradient": [
-                max(t, 2 * z * p * size)
-                for t, p in zip(exact.term, f.probabilities, strict=True)
-            ],
-            "hessian": [
-                max(total * p * q, 2 * z * p**2, 2 * z * p * q * size)
-                for p, q in zip(f.probabilities, f.complements, strict=True)
-            ],
-        }
-        scale += 2 * z * (1 + size)
-    if smoothing or class_weights is not None:
-        # A mass may be subnormal once it is weighed, and has lost digits.
-        gaps = [finite(top - x) for x in logits]
-        scale += max(gaps)
-    numbers = {
-        "value": [exact.value], "gradient": exact.gradient, "hessian": exact.hessian
-    }  # fmt: skip
-    return Row(numbers, units, scale)
-
-
 class Exact:
-    """Of a call: (rows, 1) or (rows, classes) of each name, weighed, and 0 where left
-    out."""
+    """Of a call, in rows: weighed, and 0 where left out."""
 
     def __init__(self, call: Call, rows: list[Row]) -> None:
         self.call, self.rows = call, rows
@@ -367,36 +366,209 @@ class Exact:
     def of(self, name: str) -> Numbers:
         """What overflows before it is weighed stays infinite, or NaN."""
         parts = [row.exact[name] for row in self.rows]
-        high, low = (self._table(name, [part[k] for part in parts]) for k in (0, 1))
+        high, low = (self._rows([part[k] for part in parts]) for k in (0, 1))
         most = strategies.overflow(expected.wide(self.call.dtype))
         with np.errstate(all="ignore"):
             made = Numbers(high, low).overflown(most).times(self.weights)
         return Numbers(*(np.where(self.counts, part, 0.0) for part in made))
 
-    def unit(self, name: str) -> np.ndarray:
-        parts = self._table(name, [row.units[name] for row in self.rows])
+    def size(self, name: str) -> np.ndarray:
         with np.errstate(all="ignore"):
-            units = parts * self.weights
-        return np.where(self.counts & np.isfinite(units), units, 0.0)
+            sizes = self._rows([row.sizes[name] for row in self.rows]) * self.weights
+        return np.where(self.counts & np.isfinite(sizes), sizes, 0.0)
 
-    def lost(self, flushes: bool) -> np.ndarray:
-        """How many smallest normal numbers are forgiven of each row: an exponential
-        that is subnormal is rounded, or flushed, before it is weighed."""
+    def lost(self, name: str, flushes: bool) -> np.ndarray:
+        """How many smallest normal numbers are forgiven: what is subnormal is rounded,
+        or flushed, before it is weighed."""
         bits, _ = FORMATS[expected.wide(self.call.dtype)]
-        scales = np.array([finite(row.scale) for row in self.rows]).reshape(-1, 1)
-        each = self._classes() * (1.0 if flushes else 2.0 ** (1 - bits))
-        return each * scales * np.maximum(self.weights, 1.0)
+        scales = self._rows([row.scales[name] for row in self.rows])
+        each = self.call.classes * (1.0 if flushes else 2.0 ** (1 - bits))
+        with np.errstate(all="ignore"):
+            return np.minimum(each * scales * np.maximum(self.weights, 1.0), 1e300)
 
-    def _table(self, name: str, parts: list[np.ndarray]) -> np.ndarray:
-        classes = 1 if name == "value" else self._classes()
-        return np.array(parts).reshape(len(parts), classes)
+    def factors(self) -> np.ndarray:
+        return self._rows([[row.factor] for row in self.rows])
 
-    def _classes(self) -> int:
-        return int(self.call.logits.shape[self.call.class_axis])
+    def _rows(self, parts: list[Any]) -> np.ndarray:
+        if not parts:
+            return np.zeros((0, 1))
+        return np.array(parts).reshape(len(parts), -1)
+
+
+def exact(
+    call: Call, flushes: bool, of_row: Callable[..., Row], *options: Any
+) -> Exact:
+    """By a function of a row, its label, and the options."""
+    rows = call.in_rows(call.logits)
+    # A logit that is flushed to 0 is as good as 0; a probability is not.
+    seen = strategies.seen(rows, call.dtype, flushes and of_row is probability_row)
+    made = [
+        of_row(tuple(x), or_nan(y, len(x)), call.class_weights(), *options)
+        for x, y in zip(seen, call.label_rows(flushes), strict=True)
+    ]
+    return Exact(call, made)
+
+
+def or_nan(label: Any, classes: int) -> Any:
+    """Of a number that no class has there are no masses."""
+    stray = isinstance(label, int) and not 0 <= label < classes
+    return (nan,) * classes if stray else label
+
+
+def largest_of(*parts: list[mpf]) -> list[mpf]:
+    return [max(map(abs, numbers)) for numbers in zip(*parts, strict=True)]
+
+
+Logits = tuple[float, ...]
+Masses = tuple[float, ...]
+
+
+def gaps(logits: Logits) -> list[float]:
+    """Of finite logits from the largest."""
+    some = [x for x in logits if isfinite(x)] or [0.0]
+    return [max(some) - x for x in some]
+
+
+def of_masses(weighed: bool, logits: Logits) -> float:
+    """What a mass is multiplied by that may be subnormal once it is weighed."""
+    return max(gaps(logits)) if weighed else 0.0
+
+
+@lru_cache(20_000)
+def entropy_row(
+    logits: Logits,
+    label: int | Masses,
+    class_weights: Masses | None,
+    smoothing: float,
+    z: float,
+) -> Row:
+    """Of softmax_cross_entropy.
+
+    A logsumexp is a sum of two of which either may be the larger, and with z_loss its
+    error is of their sizes.
+    """
+    made = row_loss(logits, label, class_weights, smoothing, z)
+    numbers = {
+        "value": [made.value], "gradient": made.gradient, "hessian": made.hessian
+    }  # fmt: skip
+    sizes = numbers | {"gradient": made.term}
+    total = mp.fsum(masses(label, len(logits), class_weights, smoothing))
+    weighed = smoothing != 0 or class_weights is not None
+    scale = 1 + total + of_masses(weighed, logits)
+    top = max(logits)
+    if z and isfinite(top) and not any(map(isnan, logits)):
+        f = softmax(logits)
+        size = abs(mpf(top)) + abs(f.log_sum - mpf(top))
+        p, q = f.probabilities, f.complements
+        pushes = [2 * z * a * size for a in p]
+        sizes = {
+            "value": [max(made.value, 2 * z * size * abs(f.log_sum))],
+            "gradient": largest_of(made.term, made.gradient, pushes),
+            "hessian": largest_of(
+                made.hessian,
+                [total * a * b for a, b in zip(p, q, strict=True)],
+                [2 * z * a**2 for a in p],
+                [push * b for push, b in zip(pushes, q, strict=True)],
+            ),
+        }
+        scale += 2 * z * (1 + size)
+    return Row(numbers, sizes, scale)
 
 
 def entropy(call: Call, flushes: bool) -> Exact:
-    """The exact numbers of softmax_cross_entropy."""
-    given = call.class_weights(), call.number("label_smoothing"), call.number("z_loss")
-    rows = zip(call.in_rows(call.logits).tolist(), call.label_rows(flushes), strict=True)
-    return Exact(call, [entropy_row(tuple(x), y, *given) for x, y in rows])
+    given = call.number("label_smoothing"), call.number("z_loss")
+    return exact(call, flushes, entropy_row, *given)
+
+
+@lru_cache(20_000)
+def focal_row(
+    logits: Logits,
+    label: int | Masses,
+    class_weights: Masses | None,
+    smoothing: float,
+    gamma: float,
+) -> Row:
+    """Of softmax_focal_loss; its Hessian, which is by differences, at a few finite
+    logits that are not far apart, and NaN of others.
+
+    An error is of gamma * log(1 - p), which is at most the distance of the largest two.
+    """
+    with mp.workprec(400):
+        y = masses(label, len(logits), class_weights, smoothing)
+    made = row_focal(logits, y, gamma)
+    numbers = {"value": [made.value], "gradient": made.gradient}
+    top = logits.index(max(logits))
+    terms = list(made.term)
+    # That of the largest is a difference from those of all others.
+    terms[top] = mp.fsum(terms)
+    sizes = {"value": [made.value], "gradient": terms}
+    spread = max(gaps(logits))
+    if all(map(isfinite, logits)) and 1 < len(logits) < 6 and spread < 800:
+        hessian, terms = row_focal_hessian(logits, y, gamma)
+    else:
+        hessian, terms = ([mp.nan] * len(logits),) * 2
+    numbers, sizes = numbers | {"hessian": hessian}, sizes | {"hessian": terms}
+    first, second, *_ = *sorted(gaps(logits)), 0.0
+    factor = 1.0 + gamma * (1.0 + min(second - first, 3000.0))
+    weighed = smoothing != 0 or class_weights is not None
+    scale = 1 + mp.fsum(y) + of_masses(weighed, logits)
+    return Row(numbers, sizes, scale, factor)
+
+
+def focal(call: Call, flushes: bool, gamma: float) -> Exact:
+    return exact(call, flushes, focal_row, call.number("label_smoothing"), gamma)
+
+
+@lru_cache(20_000)
+def probability_row(
+    probs: Logits,
+    label: int | Masses,
+    class_weights: Masses | None,
+    smoothing: float,
+    eps: float,
+) -> Row:
+    """Of categorical_cross_entropy."""
+    inside = [clipped(p, eps) if eps else mpf(p) for p in probs]
+    wrong = [not 0 <= p <= 1 for p in inside]
+    there = [mpf(1) if out else p for out, p in zip(wrong, inside, strict=True)]
+    made = row_of_probabilities(there, label, class_weights, smoothing)
+    value = mp.nan if any(wrong) else made.value
+    kept = [p == q or out for p, q, out in zip(inside, probs, wrong, strict=True)]
+    slopes = [
+        mp.nan if out else slope if same else mpf(0)
+        for out, slope, same in zip(wrong, made.gradient, kept, strict=True)
+    ]
+    numbers = {"value": [value], "gradient": slopes}
+    weighed = smoothing != 0 or class_weights is not None
+    rates = [mpf(1) if p == 0 else 1 / p for p in there]
+    costs = [-mp.log(p) for p in there if p != 0]
+    scale = {
+        "value": [1 + max([*costs, mpf(0)])],
+        "gradient": [1 + weighed * rate for rate in rates],
+    }
+    return Row(numbers, numbers, scale)
+
+
+def probabilities(call: Call, flushes: bool, eps: float) -> Exact:
+    smoothing = call.number("label_smoothing")
+    return exact(call, flushes, probability_row, smoothing, eps)
+
+
+@lru_cache(20_000)
+def functions_row(logits: Logits, *_: Any) -> Row:
+    """softmax, log_softmax and logsumexp."""
+    with mp.workprec(bits(logits)):
+        f = softmax(logits)
+    numbers = {
+        "softmax": f.probabilities,
+        "log_softmax": [-c for c in f.costs],
+        "logsumexp": [f.log_sum],
+    }
+    top = max(logits)
+    sums = [abs(f.log_sum), abs(mpf(top)), abs(f.log_sum - mpf(top))]
+    sizes = numbers | {"logsumexp": [max(sums)]} if isfinite(top) else numbers
+    return Row(numbers, sizes, 1.0)
+
+
+def functions(call: Call, flushes: bool) -> Exact:
+    return exact(call, flushes, functions_row)

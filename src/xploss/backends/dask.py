@@ -94,7 +94,8 @@ class Dask(Backend):
     def rows_in_parts(self, job: Job, axis: int) -> tuple[Any, ...]:
         """The outputs of a formula of rows that are cut into several blocks."""
         starts = (0, *accumulate(job.arguments[0].chunks[axis]))
-        cut, known = Cut(axis, starts, passes_of(job)), ()
+        cut = Cut(axis, starts, passes_of(job))
+        known: tuple[Any, ...] = ()
         block = job.without_traced()._replace(summed=False, axis=None)
         share = partial(share_of, block, cut)
         for found in cut.passes:

@@ -132,7 +132,8 @@ class Torch(Backend):
     def applied(self, job: Job, arguments: tuple[Any, ...]) -> Any:
         """Under the rule where that applies, else plainly."""
         ruled = job._replace(arguments=arguments)
-        if _has_slopes(ruled) and _rule_applies(_tensors(arguments)):
+        of_rows = job.formula.class_axis is not None
+        if _has_slopes(ruled) and _rule_applies(_tensors(arguments), of_rows):
             return _Ruled.apply(job.formula, None, None, None, *arguments)
         return super().applied(job, arguments)
 
@@ -157,20 +158,36 @@ class Torch(Backend):
     def counted_of(self, first: Any, axis: Any, *options: Any) -> tuple[Any, int]:
         return first.detach(), 1
 
+    def of_one_class(self, first: Any, axis: int) -> Any:
+        """To cut one off, a DTensor whose classes are apart is gathered."""
+        if not _is_dtensor(first):
+            return super().of_one_class(first, axis)
+        from torch.distributed.tensor import Replicate, zeros
+
+        places = [Replicate() if p.is_shard(axis) else p for p in first.placements]
+        shape, mesh = list(first.shape), first.device_mesh
+        shape[axis] = 1
+        return zeros(*shape, dtype=first.dtype, device_mesh=mesh, placements=places)
+
     def reusable_sum(self, total: Any) -> Any:
         """A DTensor's partial sums as their sum, which each use would ask for anew."""
-        if kind(total) != "torch.distributed.tensor.DTensor":
+        if not _is_dtensor(total):
             return total
         from torch.distributed.tensor import Replicate
 
         places = [Replicate() if p.is_partial() else p for p in total.placements]
         return total.redistribute(placements=places)
 
+    def class_sum(self, values: Any, axis: int) -> Any:
+        """Which each class needs."""
+        return self.reusable_sum(super().class_sum(values, axis))
+
 
 class _Classes(Classes):
     def argmax(self, logits: Any) -> Any:
-        compiling = torch.compiler.is_compiling()
-        return self.argmax_by_maximum(logits) if compiling else super().argmax(logits)
+        if torch.compiler.is_compiling() or _is_dtensor(logits):
+            return self.backend.reusable_sum(self.argmax_by_maximum(logits))
+        return super().argmax(logits)
 
     def pick(self, values: Any, numbers: Any) -> Any:
         """A subclass may have its classes apart."""
@@ -179,6 +196,18 @@ class _Classes(Classes):
         last = self.class_count(values) - 1
         index = torch.clamp(numbers, 0, last).to(torch.int64)
         return torch.take_along_dim(values, index, dim=self.axis)
+
+    def _index(self, like: Any, dtype: Any) -> Any:
+        """Of a DTensor, cut as its classes are."""
+        index = super()._index(like, dtype)
+        if not _is_dtensor(like):
+            return index
+        from torch.distributed.tensor import DTensor, Replicate
+
+        whole = [Replicate() for _ in like.placements]
+        places = [p if p.is_shard(self.axis) else Replicate() for p in like.placements]
+        replicated = DTensor.from_local(index, like.device_mesh, whole, run_check=False)
+        return replicated.redistribute(placements=places)
 
 
 BACKEND = Torch(torch_namespace)
@@ -203,6 +232,10 @@ def _is_watched() -> bool:
         or torch_private.forward_mode_is_active()
         or torch_private.mode_is_active()
     )
+
+
+def _is_dtensor(tensor: Any) -> bool:
+    return kind(tensor) == "torch.distributed.tensor.DTensor"
 
 
 def _is_ordinary(tensor: Any) -> bool:
@@ -370,7 +403,7 @@ def _has_slopes(job: Job) -> bool:
     )
 
 
-def _rule_applies(tensors: list[Any]) -> bool:
+def _rule_applies(tensors: list[Any], of_rows: bool) -> bool:
     if torch_private.functorch_is_active() or torch_private.forward_mode_is_active():
         return False
     if torch.jit.is_tracing():  # which compares with a trace that keeps no rule
@@ -378,7 +411,10 @@ def _rule_applies(tensors: list[Any]) -> bool:
     if torch.compiler.is_compiling():
         # An exported program holds the forward alone, and is differentiated later.
         return not torch.compiler.is_exporting()
-    return _is_differentiated(tensors) and all(map(_is_ordinary, tensors))
+    # Of a DTensor's rows the derivative of their largest would be scattered, as large
+    # as the logits.
+    ruled = (_is_ordinary(t) or (of_rows and _is_dtensor(t)) for t in tensors)
+    return _is_differentiated(tensors) and all(ruled)
 
 
 class _Ruled(Function):
