@@ -223,7 +223,7 @@ class _Block(NamedTuple):
     def most(self) -> int:
         """Elements at a time: NumPy's stay in cache."""
         if not isinstance(self.first, np.ndarray):
-            return max(math.prod(self.first.shape), 1)
+            return max(int(math.prod(self.first.shape)), 1)
         computing: np.dtype[Any] = np.dtype(computing_dtype(np, self.first))
         return PIECE // computing.itemsize
 
