@@ -167,7 +167,7 @@ def test_wrong_options_of_their_own_are_refused():
         with pytest.raises(error, match="`eps`"):
             OF_PROBABILITIES(ZEROS, NUMBERS, eps=eps)
     with pytest.raises(TypeError, match="`grad_and_hess` takes a loss of logits"):
-        xploss.grad_and_hess(FOCAL)
+        xploss.grad_and_hess(OF_PROBABILITIES)
 
 
 @pytest.mark.library("torch")
