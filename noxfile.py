@@ -346,8 +346,10 @@ def cross(session: nox.Session) -> None:
             macro, where = f"-DLOOPS=loops_{name}", str(out / f"{target}-{name}.o")
             sources = ("-I", str(out), f"{folder}/host/loops.c", "-o", where)
             session.run(*compiler, *OPTIMISED, *options, macro, "-c", *sources)
-        sources = (f"{folder}/host/evaluate.c", "-o", str(out / f"{target}.o"))
-        session.run(*compiler, "-O2", "-c", *sources)
+        for name in ("evaluate", "rows", "tasks"):
+            where = str(out / f"{target}-{name}.o")
+            sources = (f"{folder}/host/{name}.c", "-o", where)
+            session.run(*compiler, "-O2", "-c", *sources)
 
 
 @nox.session(**SHARING, tags=["all"])

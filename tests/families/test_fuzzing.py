@@ -22,14 +22,14 @@ from xploss.backends import numpy as host
 cross_entropy = xploss.sigmoid_cross_entropy
 
 
-def fuzz(backend, check, drawn):
+def fuzz(backend, check, drawn, times=1):
     """The check, of as many draws as the profile has for this backend."""
 
     def counted(example):
         strategies.COUNTS[str(backend)] += 1
         check(example)
 
-    strategies.profile(backend)(hypothesis.given(drawn)(counted))()
+    strategies.profile(backend, times)(hypothesis.given(drawn)(counted))()
 
 
 def contents(backend, arrays):

@@ -38,12 +38,14 @@ settings.register_profile("long", max_examples=LONG // TESTS, **COMMON)
 COUNTS: Counter[str] = Counter()  # examples by backend
 
 
-def profile(backend: Backend) -> settings:
-    """The settings of one test on one variant."""
+def profile(backend: Backend, times: int = 1) -> settings:
+    """The settings of one test on one variant, `times` as many on a fast one."""
     name = settings.get_current_profile_name()
     ours = name in ("first", "rest", "long")  # hypothesis has one for each CI
     chosen = settings.get_profile(name if ours else "whole")
-    return settings(chosen, max_examples=max(1, chosen.max_examples // backend.cost))
+    times = times if backend.cost <= 4 and name != "long" else 1
+    examples = chosen.max_examples * times // backend.cost
+    return settings(chosen, max_examples=max(1, examples))
 
 
 # ---- numbers -----------------------------------------------------------------------
