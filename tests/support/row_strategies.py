@@ -302,6 +302,7 @@ def calls(
     )
     likeliest = np.argmax(np.where(np.isnan(rows), -inf, rows), 1)
     label_dtype, labels, logits = dtype if kind == "same" else kind, None, placed(rows)
+    with_options = with_options and draw(st.integers(0, 3)) > 0
     drawn = draw(options(shape, classes)) if with_options else {}
     if kind == "numbers":
         layout = "as made" if layout == "overlapping" else layout

@@ -20,8 +20,8 @@ from .job import Job
 from .numpy import BACKEND as NUMPY
 from .numpy import _block, _slices
 
-# Bytes an array of a piece, of which a formula makes ten; of an eighth of it half of the
-# time may be Python's own.
+# Bytes an array of a piece, of which a formula makes ten: of an eighth of it half of
+# the time may be Python's own.
 PIECE = 1 << 20
 SUM, LARGEST = 1, 2  # numbers each: the largest, and the number of its class
 # What a pass finds: of the formula's calls that go over a row, which, and their kinds.
