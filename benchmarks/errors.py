@@ -1,78 +1,133 @@
-"""The error of each peer's loss in ulp against the logit, and the figure of it.
+"""The error of each peer's loss in ulp against the logit, and the figures of it.
 
     python benchmarks/errors.py measure torch optax keras ...    into errors.json
-    python benchmarks/errors.py draw docs/errors.svg
+    python benchmarks/errors.py draw docs                        the two figures
 
-In float32, logits from -80 to 80, where no loss is subnormal (XLA makes those 0);
-labels 0, 1 and one ulp below 1; the exact loss is `xploss.report.exact`'s, by decimal
-arithmetic.  TensorFlow wants an environment of its own, so each run writes what it is
-asked for and keeps the rest.
+In float32, logits from -80 to 80, where no loss is subnormal (XLA makes those 0):
+of two classes, and the first of three of which the others are 0.  The exact loss is
+`xploss.report.exact`'s, by decimal arithmetic.  TensorFlow wants an environment of its
+own, so each run writes what it is asked for and keeps the rest.
 """
 
 import json
 import sys
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from xploss import sigmoid_cross_entropy
+from xploss import sigmoid_cross_entropy, softmax_cross_entropy
 from xploss.report import by_hand
-from xploss.report.exact import reference, ulps
+from xploss.report.exact import reference, row_reference, ulps
 
 FOUND = Path(__file__).parent / "errors.json"
 LOGITS = np.linspace(-80, 80, 1281, dtype=np.float32)
-LABELS = {"0": 0.0, "1": 1.0, "1 - 2**-24": 1 - 2**-24}
 LEAST = 0.3  # ulp; what is less is drawn there
 STEP = 20  # logits of which the worst is drawn
 NOTHING_RIGHT = 2.0**24  # ulp: no digit is; also nan, or inf, in a number's place
-
+Loss = Callable[[Any, Any], Any]
 
 # ---- the peers -----------------------------------------------------------------------
 
 
-def of_torch(logits: Any, labels: Any) -> Any:
-    import torch
+def by_torch(name: str, **options: Any) -> Loss:
+    def loss(logits: Any, labels: Any) -> Any:
+        import torch
 
-    pair = map(torch.from_numpy, (logits, labels))
-    loss = torch.nn.functional.binary_cross_entropy_with_logits
-    return loss(*pair, reduction="none").numpy()
+        function = getattr(torch.nn.functional, name)
+        pair = map(torch.from_numpy, (logits, labels))
+        return function(*pair, reduction="none").numpy()
 
-
-def of_optax(logits: Any, labels: Any) -> Any:
-    import optax
-
-    return optax.sigmoid_binary_cross_entropy(logits, labels)
+    return loss
 
 
-def of_keras(logits: Any, labels: Any) -> Any:
-    """Of probabilities, which is what Keras' loss takes by default."""
-    import keras
+def by_optax(name: str) -> Loss:
+    def loss(logits: Any, labels: Any) -> Any:
+        import optax
 
-    loss = keras.losses.binary_crossentropy
-    return loss(labels[:, None], keras.ops.sigmoid(logits)[:, None])
+        return getattr(optax, name)(logits, labels)
 
-
-def of_tensorflow(logits: Any, labels: Any) -> Any:
-    import tensorflow
-
-    loss = tensorflow.nn.sigmoid_cross_entropy_with_logits
-    return loss(labels=labels, logits=logits).numpy()
+    return loss
 
 
-def ours(logits: Any, labels: Any) -> Any:
-    return sigmoid_cross_entropy(logits, labels, reduction="none")
+def by_keras(name: str, activation: str) -> Loss:
+    """Of probabilities, which is what Keras' losses take by default."""
+
+    def loss(logits: Any, labels: Any) -> Any:
+        import keras
+
+        rows = (a.reshape(len(a), -1) for a in (logits, labels))
+        logits, labels = rows
+        probabilities = getattr(keras.ops, activation)(logits)
+        return getattr(keras.losses, name)(labels, probabilities)
+
+    return loss
 
 
-PEERS: dict[str, Callable[[Any, Any], Any]] = {
-    "textbook": by_hand.definition,
-    "keras": of_keras,
-    "tensorflow": of_tensorflow,
-    "torch": of_torch,
-    "optax": of_optax,
-    "xploss": ours,
+def by_tensorflow(name: str) -> Loss:
+    def loss(logits: Any, labels: Any) -> Any:
+        import tensorflow
+
+        return getattr(tensorflow.nn, name)(labels=labels, logits=logits).numpy()
+
+    return loss
+
+
+def by_us(loss: Loss) -> Loss:
+    return lambda logits, labels: loss(logits, labels, reduction="none")
+
+
+# ---- the families --------------------------------------------------------------------
+
+
+class Family(NamedTuple):
+    """Its peers; the labels of its panels; logits; the exact loss of one of them."""
+
+    peers: dict[str, Loss]
+    panels: dict[str, Any]
+    logits: Any
+    exact: Callable[[Any, Any], Decimal]
+
+
+def exact_row(logits: Any, masses: Any) -> Decimal:
+    pairs = [(k, Decimal(mass)) for k, mass in enumerate(masses) if mass]
+    return sum((m * row_reference(tuple(logits), k) for k, m in pairs), Decimal(0))
+
+
+FAMILIES = {
+    "sigmoid": Family(
+        {
+            "textbook": by_hand.definition,
+            "keras": by_keras("binary_crossentropy", "sigmoid"),
+            "tensorflow": by_tensorflow("sigmoid_cross_entropy_with_logits"),
+            "torch": by_torch("binary_cross_entropy_with_logits"),
+            "optax": by_optax("sigmoid_binary_cross_entropy"),
+            "xploss": by_us(sigmoid_cross_entropy),
+        },
+        {"label 0": 0.0, "label 1": 1.0, "label 1 - 2**-24": 1 - 2**-24},
+        LOGITS,
+        lambda logit, label: reference(logit, label).value,
+    ),
+    "softmax": Family(
+        {
+            "textbook": by_hand.log_softmax,
+            "keras": by_keras("categorical_crossentropy", "softmax"),
+            "tensorflow": by_tensorflow("softmax_cross_entropy_with_logits"),
+            "torch": by_torch("cross_entropy"),
+            "optax": by_optax("softmax_cross_entropy"),
+            "xploss": by_us(softmax_cross_entropy),
+        },
+        {
+            "which is right": [1.0, 0.0, 0.0],
+            "which is wrong": [0.0, 1.0, 0.0],
+            "of mass 1 - 2**-23": [1 - 2**-23, 2**-24, 2**-24],
+        },
+        np.stack([LOGITS, 0 * LOGITS, 0 * LOGITS], 1),
+        exact_row,
+    ),
 }
 TITLES = {
     "textbook": "the textbook line",
@@ -83,31 +138,30 @@ TITLES = {
     "xploss": "xploss",
 }
 
-
 # ---- measured ------------------------------------------------------------------------
 
 
-def errors(loss: Callable[[Any, Any], Any], label: float) -> list[float]:
+def errors(family: Family, name: str, label: Any) -> list[float]:
     """In ulp of the exact loss, at each of the logits."""
+    labels = np.broadcast_to(np.float32(label), family.logits.shape).copy()
     with np.errstate(all="ignore"):
-        results = np.asarray(loss(LOGITS, np.full_like(LOGITS, label))).tolist()
-    pairs = zip(LOGITS.tolist(), results, strict=True)
-    away = [ulps(r, reference(x, label).value, "float32") for x, r in pairs]
+        results = np.asarray(family.peers[name](family.logits, labels)).tolist()
+    pairs = zip(family.logits.tolist(), results, strict=True)
+    away = [ulps(r, family.exact(x, label), "float32") for x, r in pairs]
     return [float(a) if a < NOTHING_RIGHT else NOTHING_RIGHT for a in away]
 
 
 def measure(names: Sequence[str]) -> None:
     found = json.loads(FOUND.read_text()) if FOUND.exists() else {}
+    packages = {"textbook": "numpy", "tensorflow": "tensorflow-cpu"}
     for name in names:
-        package = "numpy" if name == "textbook" else name
-        if name == "tensorflow":
-            package = "tensorflow-cpu"
-        found[name] = {
-            "version": f"{package} {version(package)}",
-            "worst": {
-                title: worst(errors(PEERS[name], label))
-                for title, label in LABELS.items()
-            },
+        package = packages.get(name, name)
+        found[name] = {"version": f"{package} {version(package)}"} | {
+            title: {
+                panel: worst(errors(family, name, label))
+                for panel, label in family.panels.items()
+            }
+            for title, family in FAMILIES.items()
         }
     FOUND.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -120,7 +174,7 @@ def worst(away: list[float]) -> list[float]:
 # ---- drawn ---------------------------------------------------------------------------
 
 
-def draw(path: Path) -> None:
+def draw(title: str, path: Path) -> None:
     import figures
     import matplotlib.pyplot as plt
 
@@ -129,14 +183,15 @@ def draw(path: Path) -> None:
     colours = {"keras": "#a05195", "tensorflow": "#c9a227", "textbook": figures.INK}
     colours |= {"torch": "#d9622b", "optax": "#3b82c4", "xploss": "#3f9b6c"}
     figure, axes = plt.subplots(1, 3, figsize=(7.6, 3.2), sharey=True)
-    for panel, label in zip(axes, LABELS, strict=True):
-        for name, title in TITLES.items():
-            line = np.maximum(found[name]["worst"][label], LEAST)
+    for axis, panel in zip(axes, FAMILIES[title].panels, strict=True):
+        for k, name in enumerate(TITLES):
+            line = np.maximum(found[name][title][panel], LEAST)
             x = LOGITS[::STEP]
-            width = 1.2 if name == "xploss" else 2.2
-            panel.plot(x, line, color=colours[name], linewidth=width, label=title)
-        panel.set(yscale="log", xlabel=f"logit, label {label}")
-        panel.axhline(4, color=figures.INK, linewidth=0.6, linestyle=":")
+            width = 6.0 - k  # where lines are one, each is seen beside the next
+            axis.plot(x, line, color=colours[name], linewidth=width, label=TITLES[name])
+        axis.set(yscale="log", xlabel=f"logit, {panel}")
+        axis.axhline(4, color=figures.INK, linewidth=0.6, linestyle=":")
+    axes[0].text(LOGITS[0], 5, "4 ulp", color=figures.INK, fontsize=7)
     axes[0].set_ylabel("worst error, ulp of float32")
     handles, titles = axes[0].get_legend_handles_labels()
     figure.legend(handles, titles, fontsize=7, ncols=6, loc="upper center")
@@ -148,7 +203,8 @@ def main(arguments: Sequence[str]) -> None:
     if command == "measure":
         measure(rest)
     else:
-        draw(Path(rest[0]))
+        draw("sigmoid", Path(rest[0]) / "errors.svg")
+        draw("softmax", Path(rest[0]) / "errors_of_classes.svg")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from ._arrays import (
     same_size,
 )
 from ._call import Call, loss_made_of, value
+from .backends.classes import MOST_NUMBERS
 from .formulas.class_probability import CATEGORICAL
 from .formulas.record import Formula
 from .formulas.softmax import (
@@ -72,11 +73,13 @@ def _labels(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
     """(masses, numbers of classes), one of which is None; a number has a class axis."""
     shape, rows = first.shape, _without(first.shape, axis)
     if is_number(labels):
+        _check_numbers(first, shape[axis])
         return None, _one_number(first, labels, shape[axis])
     first.check_alike("labels", labels)
     got = tuple(labels.shape)
     if len(got) == len(shape) and same_shape(got, shape):
         return labels, None
+    _check_numbers(first, shape[axis])
     if len(got) != len(rows) or not same_shape(got, rows):
         raise ValueError(
             f"`labels` must have the shape of `{first.name}`, {shape}, for masses, or "
@@ -88,6 +91,16 @@ def _labels(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
             f"got {labels.dtype}; masses have the shape of `{first.name}`, {shape}"
         )
     return None, first.xp.expand_dims(labels, axis=axis)
+
+
+def _check_numbers(first: Anchor, classes: Any) -> None:
+    """Numbers of classes are compared in the computing dtype."""
+    if classes > MOST_NUMBERS and dtype_name(first.array) != "float64":
+        raise ValueError(
+            f"`labels` that are numbers of {classes} classes need `{first.name}` in "
+            f"float64, got {first.array.dtype}: it is computed in float32, in which no "
+            f"more than {MOST_NUMBERS} are told apart"
+        )
 
 
 def _one_number(first: Anchor, label: Any, classes: Any) -> Array:
@@ -120,13 +133,15 @@ def _class_weights(first: Anchor, class_weights: Any, axis: int) -> Any:
 
 
 def _counted(
-    first: Anchor, where: Any, numbers: Any, ignore_index: Any, axis: int
+    first: Anchor, where: Any, labels: Any, numbers: Any, ignore_index: Any, axis: int
 ) -> Any:
     """What counts: of the mask, and of labels that are not to be ignored."""
     mask = _along_rows(first, _losses(first, axis).mask(where), axis)
     if ignore_index is None:
         return mask
     check_int("ignore_index", ignore_index)
+    if is_number(labels):
+        return False if labels == ignore_index else mask
     if numbers is None:
         raise ValueError(
             f"`ignore_index` is of labels that are numbers of classes; got "
@@ -226,7 +241,7 @@ def rows(
         numbers,
         _class_weights(first, class_weights, axis),
         fraction(first, "label_smoothing", label_smoothing),
-        _counted(first, where, numbers, ignore_index, axis),
+        _counted(first, where, labels, numbers, ignore_index, axis),
     )
 
 

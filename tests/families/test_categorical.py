@@ -402,6 +402,7 @@ def test_a_vector_of_another_kind_is_refused():
 
 ZEROS = np.zeros((4, 3))
 NUMBERS = np.zeros(4, int)
+ENDLESS = np.broadcast_to(np.zeros((4, 1), "float16"), (4, 2**24 + 1))
 WRONG = {
     "float numbers": (TypeError, {"labels": np.zeros(4)}, "masses have the shape"),
     "boolean numbers": (TypeError, {"labels": np.zeros(4, bool)}, "must be integers"),
@@ -440,6 +441,7 @@ WRONG = {
     "no class": (ValueError, {"logits": np.zeros((4, 0))}, "at least one class"),
     "no axis at all": (ValueError, {"logits": np.zeros(())}, "must have a class axis"),
     "integers": (TypeError, {"logits": np.zeros((4, 3), int)}, "float16, bfloat16"),
+    "more classes than float32 counts": (ValueError, {"logits": ENDLESS}, "float64"),
 }
 
 
@@ -449,6 +451,19 @@ def test_a_wrong_call_is_refused(error, changed, words):
     for function in (ENTROPY, xploss.value_and_grad(ENTROPY)):
         with pytest.raises(error, match=words):
             function(**arguments)
+
+
+def test_more_classes_than_float32_counts():
+    """Three of them round to the number of the largest."""
+    largest = 2**24 + 9
+    x = np.zeros(largest + 3, "float32")
+    x[largest] = 3.0
+    p = xploss.softmax(x)
+    with mp.workprec(100):
+        total = mpf(len(x) - 1) + mp.exp(3)
+        assert ulps(float(p[largest]), mp.exp(3) / total, "float32") <= 4
+        for k in (largest - 2, largest - 1, largest + 1):
+            assert ulps(float(p[k]), 1 / total, "float32") <= 4
 
 
 @pytest.mark.parametrize("axis", [None, 2, (0,), "1"])

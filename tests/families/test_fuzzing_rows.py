@@ -95,7 +95,7 @@ def test_rows_equal_the_reference(backend):
         are_exact(backend, call, ("value", "gradient"), both, exact)
         are_exact(backend, call, ("gradient", "hessian"), second, exact)
 
-    fuzz(backend, check, calls(backend, with_z=True, furthest=True))
+    fuzz(backend, check, calls(backend, with_z=True))
 
 
 def test_focal_rows_equal_the_reference(backend):
@@ -142,7 +142,7 @@ def test_functions_of_rows_equal_the_reference(backend):
         results = run(backend, call, functions, (arrays[:1], kept, {}))
         are_exact(backend, call, names, [result for (result,) in results], exact)
 
-    fuzz(backend, check, calls(backend, with_options=False, furthest=True))
+    fuzz(backend, check, calls(backend, with_options=False))
 
 
 def test_hessian_product_equals_the_reference(backend):

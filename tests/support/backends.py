@@ -184,7 +184,7 @@ def _dask() -> Iterator[Backend]:
     import dask.array as da
 
     def array(values: np.ndarray, dtype: str) -> Any:
-        chunks = max(1, np.asarray(values).shape[0] // 3) if np.ndim(values) else -1
+        chunks = tuple(1 + size // 2 for size in np.shape(values))
         return da.from_array(np.array(values, dtype), chunks=chunks)
 
     def numpy(values: Any) -> np.ndarray:

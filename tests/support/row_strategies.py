@@ -28,7 +28,7 @@ from categorical_reference import (
 from grid import REACH, rounded
 from mpmath import mp, mpf
 from reference import FORMATS, clipped, largest
-from strategies import HOW, POS_WEIGHTS, SMOOTHINGS, WEIGHTS, Numbers, split, spreading
+from strategies import POS_WEIGHTS, SMOOTHINGS, Numbers, split
 
 CLASSES = (3, 1, 2, 5, 33, 70)  # of more than 32 some libraries sum in another way
 ROWS = [(3,), (4,), (), (2, 2), (1, 3, 1), (5,), (2, 1, 2), (1,), (0,)]
@@ -62,18 +62,17 @@ def logit_tables(dtype: str) -> np.ndarray:
 
 
 @cache
-def spikes(dtype: str, furthest: bool) -> np.ndarray:
+def spikes(dtype: str) -> np.ndarray:
     """What is put among the logits."""
-    # Those that are further apart than the largest number have NaN derivatives.
-    reach, most = REACH[dtype], float(largest(dtype) / 4) if furthest else 1e4
+    reach, most = REACH[dtype], float(largest(dtype) / 4)
     numbers = [inf, nan, -inf, inf, nan, -inf, reach, -reach, 2 * reach, 20.0, -1e4]
     return rounded(np.array([*numbers, 0.0, most, -most]), dtype)
 
 
-def decoded(dtype: str, data: np.ndarray, furthest: bool) -> np.ndarray:
+def decoded(dtype: str, data: np.ndarray) -> np.ndarray:
     """Rows of logits."""
     x = logit_tables(dtype)[data[:, :1] % 7, data[:, EXTRA:]]
-    return spiked(x, spikes(dtype, furthest), data)
+    return spiked(x, spikes(dtype), data)
 
 
 def decoded_probabilities(dtype: str, data: np.ndarray) -> np.ndarray:
@@ -88,9 +87,7 @@ def spiked(x: np.ndarray, table: np.ndarray, data: np.ndarray) -> np.ndarray:
     n = np.arange(len(x))
     for which, where in ((data[:, 1], data[:, 2]), (data[:, 3], data[:, 4])):
         spike, places = table[which % len(table)], where % x.shape[1]
-        # A class alone has softmax 1, and of NaN some ways have that and others NaN.
-        there = (which >= 192) & ~(np.isnan(spike) & (x.shape[1] == 1))
-        x[n, places] = np.where(there, spike, x[n, places])
+        x[n, places] = np.where(which >= 192, spike, x[n, places])
     return x
 
 
@@ -253,15 +250,7 @@ def options(draw: Any, shape: tuple[int, ...], classes: int) -> dict[str, Any]:
     smoothing = draw(st.sampled_from([*SMOOTHINGS, 0.0, np.array(0.125)]))
     if isinstance(smoothing, np.ndarray) or smoothing:
         drawn["label_smoothing"] = smoothing
-    for name, table in (("weights", WEIGHTS), ("where", np.array([True, False]))):
-        how = draw(st.sampled_from([None, None, "number", *HOW]))
-        if how == "number":
-            drawn[name] = table[draw(st.integers(0, len(table) - 1))].item()
-        elif how is not None:
-            fits = spreading(shape, how)
-            data = draw(st.binary(min_size=prod(fits), max_size=prod(fits)))
-            drawn[name] = np.asarray(table[strategies.placed(data, fits, len(table))])
-    return drawn
+    return drawn | draw(strategies.weights_and_masks(shape))
 
 
 def spread_along_first(array: np.ndarray) -> np.ndarray:
@@ -276,10 +265,8 @@ def calls(
     with_z: bool = False,
     of_numbers: bool = False,
     most_classes: int = 70,
-    furthest: bool = False,
     of_probabilities: bool = False,
 ) -> Call:
-    """`furthest` has logits that are a quarter of the largest number."""
     dtype = draw(st.sampled_from(backend.dtypes))
     classes = draw(st.sampled_from([n for n in CLASSES if n <= most_classes]))
     shape = draw(st.sampled_from(FEW_ROWS if backend.cost > 10 else ROWS))
@@ -296,9 +283,7 @@ def calls(
         return np.moveaxis(rows.reshape(*shape, classes), -1, class_axis)
 
     rows = (
-        decoded_probabilities(dtype, data)
-        if of_probabilities
-        else decoded(dtype, data, furthest)
+        decoded_probabilities(dtype, data) if of_probabilities else decoded(dtype, data)
     )
     likeliest = np.argmax(np.where(np.isnan(rows), -inf, rows), 1)
     label_dtype, labels, logits = dtype if kind == "same" else kind, None, placed(rows)
@@ -310,8 +295,7 @@ def calls(
         stray = draw(st.sampled_from([False, False, True]))
         of_all = draw(st.integers(0, 4)) == 4
         ignored = draw(st.sampled_from([None, None, 0, -100, classes]))
-        if not with_options or (of_all and backend.library == "dask"):
-            ignored = None  # a mask beside an ignored number of all rows raises there
+        ignored = ignored if with_options else None
         drawn |= {} if ignored is None else {"ignore_index": ignored}
         labels = decoded_numbers(label_dtype, of_labels, likeliest, stray, ignored)
         labels = labels.reshape(shape)
@@ -510,10 +494,7 @@ def focal_row(
         y = masses(label, len(logits), class_weights, smoothing)
     made = row_focal(logits, y, gamma)
     numbers = {"value": [made.value], "gradient": made.gradient}
-    top = logits.index(max(logits))
     terms = list(made.term)
-    # That of the largest is a difference from those of all others.
-    terms[top] = mp.fsum(terms)
     sizes = {"value": [made.value], "gradient": terms}
     spread = max(gaps(logits))
     if all(map(isfinite, logits)) and 1 < len(logits) < 6 and spread < 800:

@@ -31,7 +31,7 @@ COMMON: dict[str, Any] = {
     "database": None,
     "suppress_health_check": list(HealthCheck),
 }
-for name, examples in {"first": 60, "whole": 300, "rest": 600}.items():
+for name, examples in {"first": 60, "whole": 300, "rest": 360}.items():
     settings.register_profile(name, max_examples=examples, derandomize=True, **COMMON)
 settings.register_profile("long", max_examples=LONG // TESTS, **COMMON)
 
@@ -339,6 +339,21 @@ HOW = ("full", "even axes", "odd axes", "0-d")
 
 
 @st.composite
+def weights_and_masks(draw: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Numbers, or arrays that fit onto losses of a shape."""
+    drawn: dict[str, Any] = {}
+    for name, table in (("weights", WEIGHTS), ("where", np.array([True, False]))):
+        how = draw(st.sampled_from([None, None, "number", *HOW]))
+        if how == "number":
+            drawn[name] = table[draw(st.integers(0, len(table) - 1))].item()
+        elif how is not None:
+            fits = spreading(shape, how)
+            data = draw(st.binary(min_size=prod(fits), max_size=prod(fits)))
+            drawn[name] = np.asarray(table[placed(data, fits, len(table))])
+    return drawn
+
+
+@st.composite
 def options(draw: Any, shape: tuple[int, ...], few: bool) -> dict[str, Any]:
     drawn: dict[str, Any] = {}
     pos_weight = draw(st.sampled_from([None, None, 0.25, 3.5, "classes", *HOW]))
@@ -350,15 +365,7 @@ def options(draw: Any, shape: tuple[int, ...], few: bool) -> dict[str, Any]:
     elif pos_weight is not None:
         drawn["pos_weight"] = pos_weight
     drawn["label_smoothing"] = draw(st.sampled_from(SMOOTHINGS[:: 2 if few else 1]))
-    for name, table in (("weights", WEIGHTS), ("where", np.array([True, False]))):
-        how = draw(st.sampled_from([None, None, "number", *HOW]))
-        if how == "number":
-            drawn[name] = table[draw(st.integers(0, len(table) - 1))].item()
-        elif how is not None:
-            fits = spreading(shape, how)
-            data = draw(st.binary(min_size=prod(fits), max_size=prod(fits)))
-            drawn[name] = np.asarray(table[placed(data, fits, len(table))])
-    return drawn
+    return drawn | draw(weights_and_masks(shape))
 
 
 LOSSES = tuple(loss.function for loss in expected.WEIGHED_LOSSES)

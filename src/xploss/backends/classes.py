@@ -10,6 +10,8 @@ MOST_NUMBERS = 1 << 24  # that float32 tells apart
 class Classes:
     """A library's namespace, for rows along an axis, which a sum keeps as of size 1."""
 
+    start = 0  # the number of the first class, of a part of a row
+
     def __init__(self, backend: Any, axis: int) -> None:
         xp = backend.xp
         self.where, self.isinf, self.ones_like = xp.where, xp.isinf, xp.ones_like
@@ -46,7 +48,8 @@ class Classes:
     def _index(self, like: Array, dtype: Any) -> Array:
         """0 to C - 1 along the axis."""
         xp, device = self.backend.xp, self.backend.device(like)
-        index = xp.arange(self.class_count(like), dtype=dtype, device=device)
+        stop = self.start + like.shape[self.axis]
+        index = xp.arange(self.start, stop, dtype=dtype, device=device)
         shape = [1] * like.ndim
         shape[self.axis] = -1
         return xp.reshape(index, tuple(shape))

@@ -2,8 +2,9 @@
 for forward and reverse mode alike.
 
 Differentiating the plain formula is right, but XLA then keeps three arrays and more;
-with the rule it keeps one.  Value and slope each take their own exponential, and fold
-the logit differently on purpose: sharing it makes XLA store it.
+with the rule it keeps one, and of rows two numbers each.  Value and slope each take
+their own exponential, and fold the logit differently on purpose: sharing it makes XLA
+store it.
 """
 
 import functools
@@ -195,9 +196,9 @@ def _rule(formula: Formula, primals: Any, tangents: Any) -> tuple[Any, Any]:
 
 def _change(formula: Formula, k: int, arguments: tuple[Any, ...], change: Any) -> Any:
     """Of the value by the k-th argument: in closed form, or of the plain formula."""
-    slope = formula.slopes.get(formula.traced[k])
     if k == 0 and formula.slope_by_statistic is not None:
         return _change_of_rows(formula, arguments, change)
+    slope = formula.slopes.get(formula.traced[k])
     if slope is not None:
         slopes = BACKEND.formula(slope, arguments, formula.class_axis)
         changes = slopes * jnp.astype(change, slopes.dtype)

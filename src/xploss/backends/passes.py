@@ -128,14 +128,6 @@ class _Part(Classes):
         later = _is_later(numbers, others)
         return LATER if later else super().same_class(numbers, others)
 
-    def _index(self, like: Array, dtype: Any) -> Array:
-        xp, stop = self.backend.xp, self.start + like.shape[self.axis]
-        device = self.backend.device(like)
-        index = xp.arange(self.start, stop, dtype=dtype, device=device)
-        shape = [1] * like.ndim
-        shape[self.axis] = -1
-        return xp.reshape(index, tuple(shape))
-
 
 def _of_part(
     function: Callable[..., Any],

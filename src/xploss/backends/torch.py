@@ -131,6 +131,8 @@ class Torch(Backend):
 
     def applied(self, job: Job, arguments: tuple[Any, ...]) -> Any:
         """Under the rule where that applies, else plainly."""
+        if torch.jit.is_tracing():  # which has no operations of a bool that is known
+            arguments = tuple(self.as_array(arguments[0], a) for a in arguments)
         ruled = job._replace(arguments=arguments)
         of_rows = job.formula.class_axis is not None
         if _has_slopes(ruled) and _rule_applies(_tensors(arguments), of_rows):
@@ -195,7 +197,7 @@ class _Classes(Classes):
             return super().pick(values, numbers)
         last = self.class_count(values) - 1
         index = torch.clamp(numbers, 0, last).to(torch.int64)
-        return torch.take_along_dim(values, index, dim=self.axis)
+        return torch.gather(values, self.axis, index)
 
     def _index(self, like: Any, dtype: Any) -> Any:
         """Of a DTensor, cut as its classes are."""

@@ -16,7 +16,7 @@ Every term is >= 0, so nothing cancels, and the loss of a confident answer, whic
 keeps its digits: the 1 of class k is never added to it.  With p_j = e_j / (1 + r),
 1 / (1 + r) at k, and rest = the mass of all classes but k,
 
-    dL/dx_j   = t p_j - y_j         at k: rest - t * r / (1 + r)
+    dL/dx_j   = t p_j - y_j         at k, if r <= 1: rest - t * r / (1 + r)
     d2L/dx_j2 = t p_j (1 - p_j)     1 - p_k = r / (1 + r)
     dL/dy_j   = gap_j + log1p(r)
 
@@ -24,9 +24,13 @@ The rounding of gap_j, an absolute one, is a relative one of its exponential: as
 gap_j / 2 units.  It is known exactly (the error of a difference is a difference of such
 differences), and exp(-gap - error) is exp(-gap) * (1 - error).
 
-The largest logit is written as a sum over `where(top, x, 0)`: for a fixed k the lines
-are the loss of every x, so differentiating them is right to every order, at ties too.
-Of a `max` it is not, nor of one that is taken for a constant.
+The largest logit is picked by its number: for a fixed k the lines are the loss of every
+x, so differentiating them is right to every order, at ties too.  Of a `max` it is not,
+nor of one that is taken for a constant.
+
+Where r is more than 1, k is as unsure as the others, and its slope is written as
+theirs: t r / (1 + r) is then more than half of t, and the difference to the rest
+cancels.
 
 Why not another form (worst error in units in the last place at finite logits, of hard
 and of soft labels; then wrong results of 18 at infinite logits):
@@ -76,10 +80,6 @@ class Row(NamedTuple):
         gap = self.largest - xp.pick(self.logits, number)
         return xp.where(xp.same_class(self.number, number), 0.0, gap)
 
-    def or_nan(self, xp: Any, loss: Array) -> Array:
-        """Of one class alone nothing but the largest is NaN where that is."""
-        return loss + xp.where(self.largest == self.largest, 0.0, self.largest)
-
 
 def row(
     xp: Any,
@@ -95,7 +95,7 @@ def row(
     # At k it is 0 where m is infinite too.
     gap = xp.where(top, 0.0, largest - logits)
     if differentiable:
-        infinite = xp.isinf(logits) | xp.isinf(largest)
+        infinite = xp.isinf(gap) | xp.isinf(largest)
         operands = xp.where(infinite, 0.0, largest), xp.where(infinite, 0.0, logits)
         exponential = xp.exp(-gap) * (1.0 - error(*operands))
         exponential = xp.where(top, 0.0, exponential)
@@ -105,7 +105,9 @@ def row(
         corrected = rounded * (1.0 - error(largest, logits))
         exponential = xp.where(rounded == 0.0, 0.0, corrected)
     if others is None:
-        others = xp.class_sum(exponential)
+        # Of one class alone there are none, and NaN where it is.
+        alone = xp.where(largest == largest, 0.0, largest)
+        others = xp.class_sum(exponential) + alone
     return Row(logits, number, top, largest, gap, exponential, others)
 
 
@@ -123,7 +125,6 @@ def loss_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
     else:
         total = label.total(xp)
         result = xp.class_sum(times(xp, label.masses, f.gap)) + total * f.log_sum(xp)
-    result = f.or_nan(xp, result)
     return result if z is None else result + times(xp, z, square(log_sum_exp_of(xp, f)))
 
 
@@ -147,7 +148,7 @@ def complements(xp: Any, f: Row, p: Array) -> Array:
 
 
 def slope_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
-    """t p_j - y_j, at k rest - t r / (1 + r); and 2 z logsumexp(x) p_j.
+    """t p_j - y_j, at a sure k rest - t r / (1 + r); and 2 z logsumexp(x) p_j.
 
     Of all mass on one class that is p_j - 1 there, which is -(1 - p_j), else p_j.
     """
@@ -158,7 +159,8 @@ def slope_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
         total = label.total(xp)
         rest = xp.class_sum(xp.where(f.top, 0.0, label.masses))
         at_top = rest - total * (f.others / (1.0 + f.others))
-        result = xp.where(f.top, at_top, total * p - label.masses)
+        sure = f.top & (f.others <= 1.0)
+        result = xp.where(sure, at_top, total * p - label.masses)
     if z is None:
         return result
     return result + times(xp, p, times(xp, 2.0 * z, log_sum_exp_of(xp, f)))

@@ -67,7 +67,7 @@ def focus(xp: Any, logits: Array, gamma: Scalar) -> Focus:
 
 def loss_of(xp: Any, f: Focus, masses: Array) -> Array:
     """F."""
-    return f.row.or_nan(xp, xp.class_sum(times(xp, masses, f.loss(xp))))
+    return xp.class_sum(times(xp, masses, f.loss(xp)))
 
 
 def focal_slope_of(xp: Any, f: Focus, masses: Array) -> Array:
