@@ -288,6 +288,15 @@ def onnx(session: nox.Session) -> None:
 
 
 @nox.session(**SHARING, tags=["all"])
+def nvrtc(session: nox.Session) -> None:
+    """Every kernel's text by NVIDIA's own compiler, for four generations of GPUs."""
+    if not CUPY_RUNS:
+        session.skip("its wheel is of x86 Linux")
+    options = ["tests/backends/device", *SIDE_BY_SIDE, *session.posargs]
+    run(session, shared(session, "nvrtc"), "pytest", *options)
+
+
+@nox.session(**SHARING, tags=["all"])
 def integrations(session: nox.Session) -> None:
     """Real training: PyTorch, Flax, Keras, scikit-learn, XGBoost, LightGBM."""
     python, keras = shared(session, "integrations"), "tests/integrations/test_keras.py"
@@ -400,9 +409,16 @@ def figures(session: nox.Session) -> None:
     session.run("python", "benchmarks/bench.py", "--whole")
 
 
-@nox.session(venv_backend="none")
+@nox.session
 def gpu(session: nox.Session) -> None:
-    """PyTorch and CuPy on a GPU, with what is installed in this environment."""
-    session.run(
-        "python", "-m", "pytest", "--backend=torch", "--backend=cupy", *session.posargs
-    )
+    """Every backend's tests on an NVIDIA GPU, and its times there, into backends.md.
+
+    Installs CUDA's wheels of PyTorch, JAX and CuPy: 8 GB.  The part of the tests that
+    plain `nox` runs takes 8 minutes at most.
+    """
+    install(session, "test", "gpu")
+    backends = [f"--backend={name}" for name in ("torch", "jax", "cupy")]
+    options = ["--part=first", *backends, *SIDE_BY_SIDE, *session.posargs]
+    whole = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # which JAX would else take
+    session.run("pytest", *options, env=whole)
+    session.run("python", "benchmarks/gpu.py", "--write", env=whole)

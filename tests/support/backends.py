@@ -129,6 +129,10 @@ def _torch() -> Iterator[Backend]:
     yield variant("torch", "cpu", 2)
     yield variant("torch-default-float64", "cpu", 10, around=default_float64)
     yield variant("torch-meta", "meta", 10, has_values=False)
+    if importlib.util.find_spec("cupy") is not None:
+        import kernels_on_host
+
+        yield variant("torch-kernels", "cpu", 100, around=kernels_on_host.installed)
     if torch.cuda.is_available():
         yield variant("torch-cuda", "cuda", 4)
 

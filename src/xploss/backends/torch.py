@@ -6,7 +6,8 @@ functorch therefore take the plain formula, as do tensor subclasses.
 
 Operation by operation PyTorch takes five to eight times as long as its own loss.  In
 eager mode, tensors on the CPU are therefore evaluated through views of their memory,
-block by block as NumPy's arrays are, on the calling thread.
+block by block as NumPy's arrays are, and those on a GPU by kernels of the formula's
+text.
 """
 
 from collections.abc import Callable
@@ -20,8 +21,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from .._arrays import computing_dtype, instead_of, kind
-from ..formulas.record import Formula
-from . import torch_private
+from ..formulas.record import STATISTIC, Formula
+from ..kernels.cuda import BLOCK
+from . import device, torch_private
 from .base import Backend
 from .classes import Classes
 from .compiled import BFLOAT16, TYPES, Plan, plan_of
@@ -112,12 +114,12 @@ class Torch(Backend):
         return made[0] if results == 1 else tuple(made)
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
-        """By views where nothing is differentiated, or by a rule that has a mean's."""
+        """By kernels where nothing is differentiated, or by a rule that has a sum's."""
         tensors = _tensors(job.traced())
-        if not _in_memory(tensors):
+        if not _has_kernels(tensors):
             return super().evaluate(job)
         if not _is_differentiated(tensors):
-            return _by_views(job)
+            return _by_kernels(job)
         if not _has_slopes(job) or _needs_gradient(job.weights):
             return super().evaluate(job)
         given = (job.weights, job.where, *job.arguments)
@@ -221,9 +223,12 @@ def _tensors(arguments: tuple[Any, ...]) -> list[Any]:
     return [a for a in arguments if isinstance(a, torch.Tensor)]
 
 
-def _in_memory(tensors: list[Any]) -> bool:
-    """Whether NumPy can be shown them, and nobody has to be shown what is done."""
-    return not _is_watched() and all(map(_has_view, tensors))
+def _has_kernels(tensors: list[Any]) -> bool:
+    """In memory, where NumPy can be shown them, or on a GPU; and nobody has to be shown
+    what is done."""
+    if _is_watched():
+        return False
+    return all(map(_has_view, tensors)) or _are_on_gpu(tensors)
 
 
 def _is_watched() -> bool:
@@ -253,6 +258,19 @@ def _has_view(tensor: Any) -> bool:
         and tensor.dtype in VIEWED
         and not tensor.is_neg()
         and not torch_private.is_zero(tensor)
+    )
+
+
+def _are_on_gpu(tensors: list[Any]) -> bool:
+    """On one that PyTorch compiles kernels for."""
+    return all(
+        _is_ordinary(tensor)
+        and torch_private.takes_kernels(tensor.device)
+        and tensor.device == tensors[0].device
+        and tensor.dtype in VIEWED
+        and not tensor.is_neg()
+        and not torch_private.is_zero(tensor)
+        for tensor in tensors
     )
 
 
@@ -312,6 +330,50 @@ def _flat(
         torch_private.team(),
     )  # fmt: skip
     return [total, *made] if summed else made
+
+
+class _Device:
+    """A GPU, on its current stream."""
+
+    def strides(self, array: Any) -> tuple[int, ...]:
+        strides: tuple[int, ...] = array.stride()
+        return strides
+
+    def like(self, array: Any, dtype: Any) -> Any:
+        return torch.empty_like(array, dtype=dtype, requires_grad=False)
+
+    def room(self, like: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+        return torch.empty(shape, dtype=dtype or torch.float64, device=like.device)
+
+    def launch(
+        self, name: str, text: str, blocks: int, arguments: list[Any], like: Any
+    ) -> None:
+        torch_private.launch(name, text, blocks, BLOCK, arguments, like.device)
+
+
+DEVICE = _Device()
+
+
+def _by_kernels(job: Job, upstream: Any = None) -> tuple[Any, ...]:
+    """The outputs, times `upstream`, of which there is one a loss, or one of all."""
+    if _has_view(job.arguments[0]):
+        return _by_views(job if upstream is None else _times(job, upstream))
+    # Not `no_grad`, whose end an interrupt may skip.
+    job = job.with_traced(tuple(map(_detached, job.traced())))
+    return device.evaluate(job, DEVICE, BACKEND, _detached(upstream))
+
+
+def _detached(argument: Any) -> Any:
+    return argument.detach() if isinstance(argument, torch.Tensor) else argument
+
+
+def _times(job: Job, upstream: Any) -> Job:
+    """Multiplied, as which views take a number or one of each loss."""
+    if upstream.ndim == 0:
+        (scale,) = job.scales
+        return job._replace(scales=(upstream.item() * scale,))
+    weighed = upstream if job.weights is None else upstream * job.weights
+    return job._replace(weights=weighed)
 
 
 def _by_views(job: Job) -> tuple[Any, ...]:
@@ -434,13 +496,13 @@ class _Ruled(Function):
         ctx.numbers = [None if isinstance(a, torch.Tensor) else a for a in every]
         tensors = [a if isinstance(a, torch.Tensor) else None for a in every]
         by_logits = ctx.needs_input_grad[4]
-        if n is not None or _in_memory(_tensors(every)):
+        if n is not None or _has_kernels(_tensors(every)):
             dtype = computing_dtype(torch_namespace, given[0])
             job = Job(formula, given, (dtype,), "value", weights, where, n is not None)
             job = job._replace(n=n)
             if formula.value_and_statistic is not None and by_logits:
                 job = job.with_statistic(dtype)
-            value, *statistic = _by_views(job)
+            value, *statistic = _by_kernels(job)
         elif formula.value_and_statistic is not None and by_logits:
             made = formula._replace(value=formula.value_and_statistic)
             value, *statistic = _value_of(made, given)
@@ -528,15 +590,23 @@ def _gradient(formula: Formula, name: str, kept: Kept, upstream: Any) -> Any:
         static=formula.static if by_logits else (),
         class_axis=formula.class_axis,
         per_class=True,
+        per_row=(*formula.per_row, *STATISTIC),
     )
     once = not torch.is_grad_enabled() or torch.compiler.is_compiling()
     if once and by_logits and statistic:
         known: Any = formula.slope_by_statistic
-        slope = slope._replace(value=known)
+        names = (*slope.traced, *STATISTIC)
+        slope = slope._replace(value=known, traced=names)
         arguments = (*arguments, *statistic)
     job = Job(slope, arguments, (upstream.dtype,), "value", weights, where)
-    if not torch.is_grad_enabled() and _in_memory([*_tensors(job.traced()), upstream]):
-        return _by_views_times(job, upstream, n)
+    tensors = [*_tensors(job.traced()), upstream]
+    if not torch.is_grad_enabled() and _has_kernels(tensors):
+        job = job._replace(scales=(1.0 / n,))
+        if torch_private.is_batched(upstream):
+            return upstream * _by_kernels(job)[0]
+        if by_logits:  # of others it may have to be summed
+            job = job._replace(dtypes=(arguments[0].dtype,))
+        return _by_kernels(job, upstream)[0]
     if weights is None is where:
         first, labels, *options = arguments
         arguments = (first, BACKEND.as_array(first, labels), *options)
@@ -544,16 +614,6 @@ def _gradient(formula: Formula, name: str, kept: Kept, upstream: Any) -> Any:
     else:
         (slopes,) = BACKEND.per_element(job)
     return upstream * slopes if n == 1 else upstream / n * slopes
-
-
-def _by_views_times(job: Job, upstream: Any, n: int) -> Any:
-    """The slopes times upstream / n: a number, or one of each loss."""
-    if torch_private.is_batched(upstream):
-        return upstream * _by_views(job._replace(scales=(1.0 / n,)))[0]
-    if upstream.ndim == 0:
-        return _by_views(job._replace(scales=(upstream.item() / n,)))[0]
-    weights = upstream if job.weights is None else upstream * job.weights
-    return _by_views(job._replace(weights=weights, scales=(1.0 / n,)))[0]
 
 
 def _value_of(formula: Formula, arguments: tuple[Any, ...]) -> Any:

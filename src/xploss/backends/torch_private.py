@@ -1,6 +1,7 @@
 """The private names of PyTorch that are needed; tests tell when one of them goes."""
 
 import ctypes
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,76 @@ def is_batched(tensor: torch.Tensor) -> bool:
 def is_zero(tensor: torch.Tensor) -> bool:
     """A tensor of zeros that has no memory, as forward mode makes them."""
     return bool(tensor._is_zerotensor())
+
+
+# ---- kernels on a GPU ----------------------------------------------------------------
+
+
+def takes_kernels(device: torch.device) -> bool:
+    """Whether it is a GPU for which there is a compiler of text.
+
+    `torch.cuda._compile_kernel` does all that is done here, but asks for the folder of
+    a CUDA toolkit, which those who have PyTorch's wheels do not have.
+    """
+    return device.type == "cuda" and run_time_compiler() is not None
+
+
+@functools.cache
+def run_time_compiler() -> Any:
+    """NVIDIA's, or AMD's by the same names; None where PyTorch does not say which."""
+    try:
+        return torch.cuda._utils._get_gpu_rtc_library()
+    except (AttributeError, OSError, TypeError):
+        return None
+
+
+def launch(
+    name: str,
+    text: str,
+    blocks: int,
+    threads: int,
+    arguments: list[Any],
+    device: torch.device,
+) -> None:
+    """On the device's current stream; ints are passed in 32 bits, floats in 64."""
+    if device.index == torch.cuda.current_device():
+        kernel = _loaded(name, text, device.index)
+        kernel((blocks, 1, 1), (threads, 1, 1), arguments)
+    else:
+        with torch.cuda.device(device):
+            launch(name, text, blocks, threads, arguments, device)
+
+
+@functools.lru_cache(1024)
+def _loaded(name: str, text: str, number: int) -> Any:
+    """For each device, the current one."""
+    properties = torch.cuda.get_device_properties(number)
+    option = f"--gpu-architecture=sm_{properties.major}{properties.minor}"
+    if torch.version.hip:
+        option = f"--offload-arch={properties.gcnArchName}"
+    binary = compiled(run_time_compiler(), text, option)
+    return torch.cuda._utils._cuda_load_module(binary, [name])[name]
+
+
+def compiled(library: Any, text: str, option: str) -> bytes:
+    """By NVRTC: https://docs.nvidia.com/cuda/nvrtc/index.html"""
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    options = (ctypes.c_char_p * 1)(option.encode())
+    made = ctypes.byref(program), text.encode(), b"xploss.cu", 0, None, None
+    if library.nvrtcCreateProgram(*made):
+        raise RuntimeError("the run-time compiler takes no program")
+    try:
+        of = ("CUBIN", "ProgramLog")
+        failed = library.nvrtcCompileProgram(program, 1, options)
+        name = of[1] if failed else of[0]
+        getattr(library, f"nvrtcGet{name}Size")(program, ctypes.byref(size))
+        result = ctypes.create_string_buffer(size.value)
+        getattr(library, f"nvrtcGet{name}")(program, result)
+    finally:
+        library.nvrtcDestroyProgram(ctypes.byref(program))
+    if failed:
+        raise RuntimeError(f"a kernel was not compiled: {result.value.decode()}")
+    return result.raw
 
 
 # ---- its threads ---------------------------------------------------------------------

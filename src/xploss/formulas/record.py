@@ -6,6 +6,10 @@ Array = Any  # an array of any library; the public functions say which one retur
 Scalar = Any  # a number or a 0-d array; None where there is no such option
 
 
+# Of a row's statistic, where it is known: behind a formula's own arguments.
+STATISTIC = ("top", "others")
+
+
 class Function(Protocol):
     def __call__(self, xp: Any, *arguments: Any, **static: Any) -> Any: ...
 

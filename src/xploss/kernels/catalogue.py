@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..formulas.class_probability import CATEGORICAL
 from ..formulas.focal import FOCAL
 from ..formulas.probability import PROBABILITY
-from ..formulas.record import Formula, Function
+from ..formulas.record import STATISTIC, Formula, Function
 from ..formulas.sigmoid import CROSS_ENTROPY, SLOPE
 from ..formulas.softmax import (
     LOG_SOFTMAX,
@@ -40,8 +40,6 @@ ROW_RECORDS = {
     "log_sum_exp": LOG_SUM_EXP,
     "row_weight": ROW_WEIGHT,
 }
-# Of a row's statistic, where it is known: behind a formula's own arguments.
-STATISTIC = ("top", "others")
 
 Presence = tuple[bool, ...]  # of each traced argument of a formula
 

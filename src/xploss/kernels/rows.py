@@ -110,20 +110,28 @@ class RowKernel:
             if level == self.passes and self.of_class(output)
         }
         targets = [*(n.operands[0] for n in over), *outputs.values()]
-        lines, name = _statements(targets, lambda n: self._at_hand(n, level, at))
+        lines, name = statements(targets, lambda n: self._at_hand(n, level, at))
         for node in over:
             value = name(node.operands[0])
-            if node.operation == "argmax":
-                state = "&state->largest[i], &state->top[i]"
-                lines.append(f"FN(compare)({state}, {value}, index);")
-            else:
-                lines.append(f"FN(accumulate)(&{self._sum(node)}, i, {value});")
-        return lines + [f"out{k}[i] = {name(o)};" for k, o in outputs.items()]
+            compares = node.operation == "argmax"
+            lines.append(
+                self._compared(value) if compares else self._added(node, value)
+            )
+        return lines + [self._stored(k, name(o)) for k, o in outputs.items()]
+
+    def _compared(self, value: str) -> str:
+        return f"FN(compare)(&state->largest[i], &state->top[i], {value}, index);"
+
+    def _added(self, node: Node, value: str) -> str:
+        return f"FN(accumulate)(&{self._sum(node)}, i, {value});"
+
+    def _stored(self, k: int, value: str) -> str:
+        return f"out{k}[i] = {value};"
 
     def _flushed(self, level: int, done: str) -> Lines:
         sums = [n for n in self._over(level) if n.operation == "class_sum"]
         flushed = [f"FN(flush)(&{self._sum(n)});" for n in sums]
-        return _block(f"if ({done} % {FLUSHED} == 0)", flushed) if sums else []
+        return block(f"if ({done} % {FLUSHED} == 0)", flushed) if sums else []
 
     def along(self, level: int) -> str:
         lines = self._pass(level, "0")
@@ -131,7 +139,7 @@ class RowKernel:
         of_row = [line for line in lines if line.endswith("[0];")]
         lines = [line for line in lines if line not in of_row]
         start: Lines = []
-        if _has(text, "index"):
+        if has(text, "index"):
             start = ["const REAL start = (REAL)(first + base);"]
             lines = ["const REAL index = start + FN(counting)[i];", *lines]
         body = [
@@ -139,10 +147,10 @@ class RowKernel:
             *self._arrays(text, True, " + base"),
             *start,
             "VECTORISED",
-            *_block("for (int i = 0; i < lanes; i++)", lines),
+            *block("for (int i = 0; i < lanes; i++)", lines),
             *self._flushed(level, "(base / TILE + 1)"),
         ]
-        loop = _block("for (Size base = 0; base < n; base += TILE)", body)
+        loop = block("for (Size base = 0; base < n; base += TILE)", body)
         return self._function(
             f"along_{level}", [*self._arrays(text, False), *of_row, *loop]
         )
@@ -150,21 +158,21 @@ class RowKernel:
     def across(self, level: int) -> str:
         lines = self._pass(level, "i")
         text = "\n".join(lines)
-        index = ["const REAL index = (REAL)(first + j);"] if _has(text, "index") else []
+        index = ["const REAL index = (REAL)(first + j);"] if has(text, "index") else []
         body = [
             *self._arrays(text, True, " + j * TILE"),
             *index,
             "VECTORISED",
-            *_block("for (int i = 0; i < TILE; i++)", lines),
+            *block("for (int i = 0; i < TILE; i++)", lines),
             *self._flushed(level, "(j + 1)"),
         ]
-        loop = _block("for (Size j = 0; j < n; j++)", body)
+        loop = block("for (Size j = 0; j < n; j++)", body)
         return self._function(f"across_{level}", [*self._arrays(text, False), *loop])
 
     # ---- between passes --------------------------------------------------------------
 
-    def rows(self, level: int) -> str:
-        """What is one a row after so many passes; `n` is 1 along a row, or TILE."""
+    def _between(self, level: int) -> Lines:
+        """What is one a row after so many passes."""
         new = [n for n in self.nodes if id(n) in self.kept and self.level[n] == level]
         outputs = {
             k: output
@@ -176,10 +184,17 @@ class RowKernel:
             made = any(node is n for n in new)
             return self._gone_over(node) if made else self._at_hand(node, level, "i")
 
-        lines, name = _statements([*new, *outputs.values()], leaf)
-        lines += [f"state->row[{self.kept[id(n)]}][i] = {name(n)};" for n in new]
-        lines += [f"out{k}[i] = {name(o)};" for k, o in outputs.items()]
-        loop = ["VECTORISED", *_block("for (int i = 0; i < (int)n; i++)", lines)]
+        lines, name = statements([*new, *outputs.values()], leaf)
+        lines += [self._known(n, name(n)) for n in new]
+        return lines + [self._stored(k, name(o)) for k, o in outputs.items()]
+
+    def _known(self, node: Node, value: str) -> str:
+        return f"state->row[{self.kept[id(node)]}][i] = {value};"
+
+    def rows(self, level: int) -> str:
+        """`n` is 1 along a row, or TILE."""
+        lines = self._between(level)
+        loop = ["VECTORISED", *block("for (int i = 0; i < (int)n; i++)", lines)]
         arrays = self._arrays("\n".join(lines), False)
         body = [*self._begun(level), *arrays, *(loop if lines else [])]
         return self._function(f"rows_{level}", body)
@@ -197,24 +212,24 @@ class RowKernel:
         merged = [f"FN(merge_sum)(&{s});" for s in sums]
         if len(over) > len(sums):
             merged.append("FN(merge_largest)(state->largest, state->top);")
-        return [*(f"FN(flush)(&{s});" for s in sums), *_block("if (n == 1)", merged)]
+        return [*(f"FN(flush)(&{s});" for s in sums), *block("if (n == 1)", merged)]
 
     # ---- the whole -------------------------------------------------------------------
 
     def _function(self, title: str, body: Lines) -> str:
         text = "\n".join(body)
-        if _has(text, "classes"):
+        if has(text, "classes"):
             body = ["const REAL classes = (REAL)count;", *body]
         names = ("n", "first", "in", "out", "state")
-        unused = [f"(void){name};" for name in names if not _has(text, name)]
-        if not _has(text, "classes"):
+        unused = [f"(void){name};" for name in names if not has(text, name)]
+        if not has(text, "classes"):
             unused.append("(void)count;")
         state = f"FN({self.name}_state) *state = space;"
         head = (
             f"static void FN({self.name}_{title})(Size n, Size first, Size count,\n"
             "    const void *const *in, void *space, void *const *out)"
         )
-        return "\n".join(_block(head, [state, " ".join(unused), *body]))
+        return "\n".join(block(head, [state, " ".join(unused), *body]))
 
     def _state(self) -> str:
         members = [
@@ -273,7 +288,7 @@ def _places(nodes: Iterable[Node]) -> dict[int, int]:
     return {id(node): place for place, node in enumerate(nodes)}
 
 
-def _statements(
+def statements(
     targets: list[Any], leaf: Callable[[Node], str | None]
 ) -> tuple[Lines, Callable[[Any], str]]:
     """Of an element, or of a row, at `i`: the lines, and what gives their names."""
@@ -300,7 +315,7 @@ def _statements(
     return lines, name
 
 
-def _block(head: str, lines: Lines) -> Lines:
+def block(head: str, lines: Lines) -> Lines:
     return [f"{head} {{", *(f"    {line}" for line in lines), "}"]
 
 
@@ -312,7 +327,7 @@ def _bits(flags: Iterable[bool]) -> int:
     return sum(flag << k for k, flag in enumerate(flags))
 
 
-def _has(text: str, word: str) -> bool:
+def has(text: str, word: str) -> bool:
     return re.search(rf"\b{word}\b", text) is not None
 
 
@@ -320,5 +335,5 @@ def source() -> str:
     """All kernels of rows, and the table of them."""
     every = list(map(RowKernel, row_kernels()))
     entries = [f"{kernel.entry()}," for kernel in every]
-    table = _block("static const RowKernel FN(row_kernels)[] =", entries)
+    table = block("static const RowKernel FN(row_kernels)[] =", entries)
     return "\n\n".join([*(k.source() for k in every), "\n".join(table) + ";"]) + "\n"

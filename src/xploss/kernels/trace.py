@@ -34,6 +34,9 @@ class Node:
     def __abs__(self) -> "Node":
         return self.graph.node("abs", self)
 
+    def __pow__(self, other: Any) -> "Node":
+        return self.graph.node("pow", self, other)
+
 
 def _operator(name: str, swapped: bool) -> Callable[[Node, Any], Node]:
     def method(self: Node, other: Any) -> Node:
