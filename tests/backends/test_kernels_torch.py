@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from expected import each
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import xploss
 
@@ -181,3 +183,56 @@ def test_the_private_names_are_there():
 
     assert callable(_utils._get_gpu_rtc_library)
     assert callable(_utils._cuda_load_module)
+
+
+# ---- where there are none ------------------------------------------------------------
+
+
+class Counted(TorchDispatchMode):
+    """Operations that are kernels, and the bytes that they read and write."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernels, self.bytes = 0, 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        if function.__name__.split(".")[0] not in ("detach", "expand", "alias"):
+            self.kernels += 1
+            tensors = tree_leaves((arguments, options, result))
+            distinct = {id(t): t for t in tensors if isinstance(t, torch.Tensor)}
+            if function.__name__.split(".")[0].endswith("_"):  # read, and written
+                self.bytes += size_of(result)
+            self.bytes += size_of(*(_read(t) for t in distinct.values()))
+        return result
+
+
+def _read(tensor):
+    """What is spread is one number in memory."""
+    return tensor[(0,) * tensor.ndim] if 0 in tensor.stride() else tensor
+
+
+@pytest.mark.parametrize(
+    ("loss", "forward", "backward"),
+    [
+        # Two more are of single numbers: backward's 1, and its division by N.
+        pytest.param(cross_entropy, (10, 72), (11, 83), id="sigmoid"),
+        pytest.param(focal, (37, 301), (47, 404), id="focal"),
+    ],
+)
+def test_operations_elsewhere(loss, forward, backward, monkeypatch):
+    """On a new device, as on `meta`: no more than were counted."""
+    from xploss.backends import torch_private
+
+    monkeypatch.setattr(torch_private, "mode_is_active", lambda: False)  # who counts
+    n = 1_000_000
+    x, y = (
+        torch.empty(n, device="meta", requires_grad=True),
+        torch.empty(n, device="meta"),
+    )
+    with Counted() as counted:
+        value = loss(x, y)
+    assert (counted.kernels, round(counted.bytes / n)) <= forward
+    with Counted() as counted:
+        value.backward()
+    assert (counted.kernels, round(counted.bytes / n)) <= backward

@@ -118,7 +118,12 @@ def test_gamma_0_is_cross_entropy_bit_for_bit(backend, dtype, gamma):
     ]:
         results, expected = (backend.call(f, x, y) for f in (function, theirs))
         for result, same in zip(each(results), each(expected), strict=True):
-            np.testing.assert_array_equal(*map(backend.numpy, (result, same)))
+            pair = tuple(map(backend.numpy, (result, same)))
+            if backend.fuses:  # the difference of two terms, none of which is above 1
+                few = 2 * np.finfo(pair[0].dtype).eps
+                np.testing.assert_allclose(*pair, few, few)
+            else:
+                np.testing.assert_array_equal(*pair)
 
 
 # ---- automatic differentiation -----------------------------------------------------

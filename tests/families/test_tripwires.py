@@ -77,7 +77,7 @@ FAULTS = [
         {
             stays_on_device: "Can't convert array",
             compiles_strictly: "TracerArrayConversionError",
-            needs_no_values: "can't convert meta",
+            needs_no_values: "of type Node",
         },
     ),
     Fault(

@@ -39,6 +39,7 @@ class Backend:
     integers: list[str] = field(default_factory=lambda: INTEGERS)  # of labels
     immutable: bool = False
     flushes: bool = False  # subnormal numbers to 0
+    fuses: bool = False  # multiplies and adds in one rounding
     sum_ulps: float = 4.0  # what its sums of float32 and float64 are within
     has_values: bool = True
     around: Callable[[], contextlib.AbstractContextManager[Any]] = field(
@@ -128,6 +129,7 @@ def _torch() -> Iterator[Backend]:
 
     yield variant("torch", "cpu", 2)
     yield variant("torch-default-float64", "cpu", 10, around=default_float64)
+    yield variant("torch-operations", "cpu", 10, around=_elsewhere, fuses=True)
     yield variant("torch-meta", "meta", 10, has_values=False)
     if importlib.util.find_spec("cupy") is not None:
         import kernels_on_host
@@ -135,6 +137,15 @@ def _torch() -> Iterator[Backend]:
         yield variant("torch-kernels", "cpu", 100, around=kernels_on_host.installed)
     if torch.cuda.is_available():
         yield variant("torch-cuda", "cuda", 4)
+
+
+def _elsewhere() -> Any:
+    """As on a device that there are no kernels for."""
+    from unittest.mock import patch
+
+    from xploss.backends import torch as backend
+
+    return patch.object(backend, "_has_kernels", lambda tensors: False)
 
 
 def _jax() -> Iterator[Backend]:

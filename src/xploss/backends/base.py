@@ -170,7 +170,13 @@ class Backend:
                 return argument
             return xp.astype(argument, dtype, copy=False)
 
-        return function(within, *map(widened, arguments))
+        return self.carried_out(function, within, tuple(map(widened, arguments)))
+
+    def carried_out(
+        self, function: Function, within: Any, arguments: tuple[Any, ...]
+    ) -> Any:
+        """function(within, *arguments), all of which have one floating dtype."""
+        return function(within, *arguments)
 
     def within_rows(self, axis: int) -> Classes:
         """What a formula of rows along an axis asks for."""

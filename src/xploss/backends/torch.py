@@ -23,13 +23,14 @@ from torch.autograd.function import once_differentiable
 from .._arrays import computing_dtype, instead_of, kind
 from ..formulas.record import STATISTIC, Formula
 from ..kernels.cuda import BLOCK
-from . import device, torch_private
+from . import device, torch_operations, torch_private
 from .base import Backend
 from .classes import Classes
 from .compiled import BFLOAT16, TYPES, Plan, plan_of
 from .job import Job
 from .numpy import BACKEND as NUMPY
 
+SECOND = "slope_and_curvature"  # which has no static options
 MOST_AXES = 64  # of NumPy's arrays
 NARROW = {torch.float16, torch.bfloat16}
 NUMPYS: dict[Any, Any] = {
@@ -139,7 +140,19 @@ class Torch(Backend):
         of_rows = job.formula.class_axis is not None
         if _has_slopes(ruled) and _rule_applies(_tensors(arguments), of_rows):
             return _Ruled.apply(job.formula, None, None, None, *arguments)
-        return super().applied(job, arguments)
+        function: Any = job.function()
+        if _is_run_plainly(_tensors(arguments)) and job.quantity != SECOND:
+            function = _without_autodiff(function, job.formula)
+        return self.formula(function, arguments, job.formula.class_axis)
+
+    def carried_out(
+        self, function: Any, within: Any, arguments: tuple[Any, ...]
+    ) -> Any:
+        """By as few operations as there are, where they are nobody else's to see."""
+        of_rows = isinstance(within, Classes)
+        if of_rows or not _is_run_plainly(_tensors(arguments)):
+            return super().carried_out(function, within, arguments)
+        return torch_operations.evaluate(function, arguments)
 
     def within_rows(self, axis: int) -> Classes:
         return _Classes(self, axis)
@@ -467,6 +480,15 @@ def _has_slopes(job: Job) -> bool:
     )
 
 
+def _is_run_plainly(tensors: list[Any]) -> bool:
+    """Operation by operation, which nobody differentiates through, or looks at."""
+    return (
+        not _is_differentiated(tensors)
+        and not _is_watched()
+        and all(map(_is_ordinary, tensors))
+    )
+
+
 def _rule_applies(tensors: list[Any], of_rows: bool) -> bool:
     if torch_private.functorch_is_active() or torch_private.forward_mode_is_active():
         return False
@@ -622,7 +644,13 @@ def _value_of(formula: Formula, arguments: tuple[Any, ...]) -> Any:
     A compiled step is not differentiated again, and sharing exp(-|x|) between value and
     slope there is a fifth of its time.
     """
-    value = formula.value
-    if torch.compiler.is_compiling() and "differentiable" in formula.static:
-        value = partial(value, differentiable=False)
+    value: Any = formula.value
+    if torch.compiler.is_compiling() or _is_run_plainly(_tensors(arguments)):
+        value = _without_autodiff(value, formula)
     return BACKEND.formula(value, arguments, formula.class_axis)
+
+
+def _without_autodiff(function: Any, formula: Formula) -> Any:
+    if "differentiable" in formula.static:
+        return partial(function, differentiable=False)
+    return function

@@ -1,9 +1,12 @@
 /* What a kernel on a GPU is made of.  Nothing is included, since PyTorch's and CuPy's
    wheels bring a compiler and no toolkit.  The text before says what `REAL` is, whether
-   it is `WIDE` (double), and how many threads a row has: `GROUP`. */
+   it is `WIDE` (double), how many threads a row has (`GROUP`; 1 of elements), and in
+   which integers elements are counted (`Size`). */
 
 #ifndef INFINITY
 #define INFINITY __longlong_as_double(0x7ff0000000000000LL)
+#endif
+#ifndef NAN
 #define NAN __longlong_as_double(0x7ff8000000000000LL)
 #endif
 #define BLOCK 256 /* threads */
