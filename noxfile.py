@@ -417,8 +417,8 @@ def gpu(session: nox.Session) -> None:
     plain `nox` runs takes 8 minutes at most.
     """
     install(session, "test", "gpu")
-    backends = [f"--backend={name}" for name in ("torch", "jax", "cupy")]
-    options = ["--part=first", *backends, *SIDE_BY_SIDE, *session.posargs]
     whole = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # which JAX would else take
-    session.run("pytest", *options, env=whole)
     session.run("python", "benchmarks/gpu.py", "--write", env=whole)
+    backends = [f"--backend={name}" for name in ("torch", "jax", "cupy")]
+    options = ["--part=first", *backends, "-n", "8", "--dist", "worksteal"]
+    session.run("pytest", *options, *session.posargs, env=whole)

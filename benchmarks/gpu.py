@@ -4,7 +4,8 @@
     python benchmarks/gpu.py --device=cpu      a few small ones, to see that it runs
 
 Microseconds a call and the ratio are medians of rounds in which both take their turn;
-launches and copies between host and device are those that PyTorch's profiler sees.
+launches and copies between host and device are those that PyTorch's profiler sees, of
+the smallest size, after all has been timed.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import torch
 from torch.nn import functional
 
 import xploss
+from xploss.backends import torch_private
 
 HERE = Path(__file__).parent
 SIZES, SMALL = (10**4, 10**6, 10**8), (10**4,)
@@ -72,9 +74,9 @@ def of_torch(n: int, dtype: Any, device: str) -> Iterator[Case]:
     numbers = torch.randint(0, classes, (n // classes,), device=device)
     both = xploss.softmax_cross_entropy, functional.cross_entropy
     calls = (lambda f=f: f(rows, numbers) for f in both)
-    yield Case(f"{classes} classes", *calls, size, wait)
+    yield Case("rows of classes", *calls, size, wait)
     steps = (stepped(f, row_leaf, numbers) for f in both)
-    yield Case(f"{classes} classes, backward", *steps, 3 * size, wait)
+    yield Case("rows of classes, backward", *steps, 3 * size, wait)
 
 
 def focal_by_hand(x: Any, y: Any) -> Any:
@@ -97,16 +99,14 @@ def of_jax(n: int, dtype: Any, device: str) -> Iterator[Case]:
     def mean_of_optax(x: Any, y: Any) -> Any:
         return jnp.mean(optax.sigmoid_binary_cross_entropy(x, y))
 
-    for title, transformed in (
-        ("mean", lambda f: f),
-        ("value and gradient", jax.value_and_grad),
-    ):
+    ways = {"mean": (lambda f: f, 2), "value and gradient": (jax.value_and_grad, 3)}
+    for title, (transformed, arrays) in ways.items():
         both = (
             jax.jit(transformed(f))
             for f in (xploss.sigmoid_cross_entropy, mean_of_optax)
         )
         calls = (lambda f=f: jax.block_until_ready(f(x, y)) for f in both)
-        yield Case(f"JAX, jitted: {title}", *calls, 2 * size, lambda: None)
+        yield Case(f"JAX, jitted: {title}", *calls, arrays * size, lambda: None)
 
 
 def of_cupy(n: int, dtype: Any, device: str) -> Iterator[Case]:
@@ -155,35 +155,36 @@ def microseconds(case: Case) -> tuple[float, float, float]:
 
 def launches(call: Call, wait: Call) -> tuple[int, int]:
     """Kernels, and copies between host and device."""
-    if not torch.cuda.is_available():
-        return 0, 0
     kinds = [torch.profiler.ProfilerActivity.CUDA]
     wait()
     with torch.profiler.profile(activities=kinds) as profile:
         call()
         wait()
-    names = [e.key for e in profile.key_averages() for _ in range(e.count)]
-    on_device = [n for n in names if not n.startswith(("cuda", "cu"))]
-    copies = [n for n in on_device if n.startswith("Memcpy")]
+    on_device = torch.autograd.DeviceType.CUDA
+    names = [e.name for e in profile.events() if e.device_type == on_device]
+    copies = [n for n in names if n.startswith("Memcpy")]
     apart = [n for n in copies if "HtoD" in n or "DtoH" in n]
-    sets = [n for n in on_device if n.startswith("Memset")]
-    return len(on_device) - len(copies) - len(sets), len(apart)
+    kernels = [n for n in names if not n.startswith(("Memcpy", "Memset"))]
+    return len(kernels), len(apart)
 
 
-def measured(case: Case, n: int, dtype: Any) -> dict[str, Any]:
+def timed(case: Case, n: int, dtype: Any) -> dict[str, Any]:
     ours, theirs, ratio = microseconds(case)
-    own, copies = launches(case.ours, case.wait)
-    others, _ = launches(case.theirs, case.wait)
     return {
         "case": case.name, "n": n, "dtype": str(dtype).removeprefix("torch."),
-        "ours": ours, "theirs": theirs, "ratio": ratio,
-        "GB/s": case.least / ours / 1e3, "launches": [own, others], "copies": copies,
+        "ours": ours, "theirs": theirs, "ratio": ratio, "GB/s": case.least / ours / 1e3,
     }  # fmt: skip
+
+
+def counted(case: Case) -> dict[str, Any]:
+    own, copies = launches(case.ours, case.wait)
+    others, _ = launches(case.theirs, case.wait)
+    return {"launches": [own, others], "copies": copies}
 
 
 def installed() -> dict[str, str]:
     found = {}
-    for name in ("torch", "jax", "cupy-cuda12x", "optax"):
+    for name in ("torch", "jax", "cupy-cuda13x", "optax"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -192,14 +193,18 @@ def installed() -> dict[str, str]:
 
 
 def found_on(device: str) -> dict[str, Any]:
-    sizes = SIZES if device == "cuda" else SMALL
-    name = torch.cuda.get_device_name() if device == "cuda" else "CPU, to see it run"
-    rows = [
-        measured(case, n, dtype)
-        for n in sizes
-        for dtype in DTYPES
-        for case in cases(n, dtype, device)
-    ]
+    on_gpu = device == "cuda"
+    sizes = SIZES if on_gpu else SMALL
+    name = torch.cuda.get_device_name() if on_gpu else "CPU, to see it run"
+    if on_gpu and not torch_private.takes_kernels(torch.device("cuda", 0)):
+        raise RuntimeError("this PyTorch does not compile kernels for this GPU")
+    every = [(n, dtype) for n in sizes for dtype in DTYPES]
+    rows = [timed(c, n, dtype) for n, dtype in every for c in cases(n, dtype, device)]
+    counts = {}
+    for dtype in DTYPES if on_gpu else ():
+        for case in cases(sizes[0], dtype, device):
+            counts[case.name] = counted(case)
+    rows = [row | counts.get(row["case"], {}) for row in rows]
     date = datetime.now(UTC).date().isoformat()
     return {"device": name, "date": date, "versions": installed(), "rows": rows}
 
@@ -217,13 +222,13 @@ def table(found: dict[str, Any]) -> str:
         "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for row in found["rows"]:
-        own, others = row["launches"]
+        own, others = row.get("launches", ("?", "?"))
         lines.append(
             f"| {row['case']} | {row['dtype']} | {row['n']:,} | {row['ours']:,.0f} | "
             f"{row['theirs']:,.0f} | {row['ratio']:.2f} | {row['GB/s']:,.0f} | "
             f"{own}, {others} |"
         )
-    copies = sum(row["copies"] for row in found["rows"])
+    copies = sum(row.get("copies", 0) for row in found["rows"])
     return "\n".join([*lines, "", f"Copies between host and device: {copies}.", ""])
 
 

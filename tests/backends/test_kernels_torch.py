@@ -1,5 +1,7 @@
 """What eager PyTorch asks of a GPU: launches, grids and bytes, counted on the host."""
 
+import subprocess
+import sys
 from functools import partial
 
 import kernels_on_host
@@ -130,6 +132,29 @@ def test_a_layout_is_kept(launches, loss, layout):
         )
 
 
+@pytest.mark.parametrize(
+    ("shape", "class_axis"),
+    [
+        ((2000, 10), -1), ((40, 3000), -1), ((3, 20_000), -1), ((1, 50), -1),
+        ((300, 70), 0), ((2, 300, 5, 7), 1), ((5000, 3), 0), ((10, 4097), 0),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_rows_of_any_shape(launches, shape, class_axis, dtype):
+    """Gone over by 1 to 256 threads, beside each other or at a distance."""
+    x, _ = drawn(dtype, shape)
+    x.select(class_axis, 1).copy_(x.select(class_axis, 0))  # ties
+    numbers = torch.argmax(x, class_axis)
+    numbers.view(-1)[::3] = 1
+    both = xploss.value_and_grad(partial(of_rows, class_axis=class_axis))
+    value, gradient = both(x, numbers)
+    right, slopes = both(x.numpy(), numbers.numpy())
+    np.testing.assert_array_max_ulp(value.numpy(), right, 4)
+    eps = np.finfo(right.dtype).eps
+    np.testing.assert_allclose(gradient, slopes, 8 * eps, eps * np.abs(slopes).max())
+
+
 def test_sizes_beyond_an_int(launches, monkeypatch):
     """As if an int counted no further than ten."""
     from xploss.backends import device
@@ -183,6 +208,47 @@ def test_the_private_names_are_there():
 
     assert callable(_utils._get_gpu_rtc_library)
     assert callable(_utils._cuda_load_module)
+
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
+
+
+@on_a_gpu
+def test_a_gpu_takes_kernels():
+    from xploss.backends import torch_private
+
+    assert torch_private.takes_kernels(
+        torch.device("cuda", torch.cuda.current_device())
+    )
+
+
+@on_a_gpu
+def test_backward_is_the_first_work_of_a_thread():
+    """Autograd's own, and one of the user's, have no context before."""
+    lines = (
+        "import threading, torch, xploss",
+        "x = torch.randn(10**4, device='cuda', requires_grad=True)",
+        "y = torch.rand(10**4, device='cuda')",
+        "loss = xploss.sigmoid_cross_entropy(x, y)",
+        "loss.backward()",
+        "call = lambda: found.append(xploss.sigmoid_cross_entropy(x.detach(), y))",
+        "found = []",
+        "thread = threading.Thread(target=call)",
+        "thread.start(), thread.join()",
+        "assert torch.equal(found[0], loss) and bool(x.grad.isfinite().all())",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+
+
+@on_a_gpu
+def test_a_graph_is_captured():
+    x, y = (a.cuda() for a in drawn(torch.float32))
+    expected = cross_entropy(x, y)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        value = cross_entropy(x, y)
+    graph.replay()
+    assert torch.equal(value, expected)
 
 
 # ---- where there are none ------------------------------------------------------------

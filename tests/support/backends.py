@@ -131,12 +131,12 @@ def _torch() -> Iterator[Backend]:
     yield variant("torch-default-float64", "cpu", 10, around=default_float64)
     yield variant("torch-operations", "cpu", 10, around=_elsewhere, fuses=True)
     yield variant("torch-meta", "meta", 10, has_values=False)
-    if importlib.util.find_spec("cupy") is not None:
+    if torch.cuda.is_available():
+        yield variant("torch-cuda", "cuda", 4)
+    elif importlib.util.find_spec("cupy") is not None:
         import kernels_on_host
 
         yield variant("torch-kernels", "cpu", 100, around=kernels_on_host.installed)
-    if torch.cuda.is_available():
-        yield variant("torch-cuda", "cuda", 4)
 
 
 def _elsewhere() -> Any:

@@ -13,6 +13,8 @@ from unittest.mock import patch
 
 import torch
 
+from xploss.backends import torch_private
+
 import cupy_on_host  # isort: skip
 from cupy_on_host.compiler import Compiler  # isort: skip
 
@@ -44,17 +46,10 @@ class Launches:
             if isinstance(a, torch.Tensor)
         }
         self.bytes.append(sum(tensors.values()))
-        passed = [_passed(a) for a in arguments]
-        pointers = (ctypes.c_void_p * len(passed))(*map(ctypes.addressof, passed))
+        pointers, memory = torch_private.packed(arguments)
         kernel = _kernel(name, text)
         _runtime().run_grid(kernel, pointers, Index(blocks, 1, 1), Index(threads, 1, 1))
-
-
-def _passed(argument: Any) -> Any:
-    if isinstance(argument, torch.Tensor):
-        return ctypes.c_void_p(argument.data_ptr())
-    kind = ctypes.c_int if isinstance(argument, int) else ctypes.c_double
-    return kind(argument)
+        del memory
 
 
 @lru_cache(1)
@@ -79,7 +74,6 @@ def _kernel(name: str, text: str) -> Any:
 def installed() -> Iterator[Launches]:
     """As if PyTorch's CPU were a GPU."""
     from xploss.backends import torch as backend
-    from xploss.backends import torch_private
 
     launches = Launches()
     with (

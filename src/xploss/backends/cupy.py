@@ -24,7 +24,8 @@ class CuPy(Backend):
         return function(*args)
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
-        return device.evaluate(job, DEVICE, self)
+        with job.arguments[0].device:
+            return device.evaluate(job, DEVICE, self)
 
 
 class _Device:
@@ -48,7 +49,9 @@ class _Device:
 
 @lru_cache(256)
 def _compiled(name: str, text: str) -> Any:
-    return cupy.RawKernel(text, name)
+    # A multiplication and an addition are rounded one by one, as on the host.
+    fused = "-ffp-contract=off" if cupy.cuda.runtime.is_hip else "--fmad=false"
+    return cupy.RawKernel(text, name, (fused,))
 
 
 BACKEND, DEVICE = CuPy(cupy_namespace), _Device()

@@ -17,8 +17,9 @@ from .classes import MOST_NUMBERS
 from .job import Job
 
 MOST_BLOCKS = 4096  # several for each multiprocessor there is
-AT_LEAST = 4  # elements a thread, before there are more blocks; of classes too
-MANY_ROWS = 4096
+MANY_THREADS = 1 << 17  # as many as a large device has at once
+EACH = 4  # elements of a thread at a time, as in device.cuh; classes, if there are more
+WARP = 32
 LONGEST = 1 << 30  # of what an int counts, with room for a step of the grid
 BITS = 32  # of an int
 
@@ -83,29 +84,18 @@ def evaluate(
 
 
 def _launched(job: Job, device: Device, upstream: Any) -> tuple[Any, ...]:
-    first = job.arguments[0]
-    made = _room(job, device)
+    first, made = job.arguments[0], _room(job, device)
     given = [a for a in job.arguments if a is not None]
     factors = [a for a in (job.weights, upstream) if a is not None]
     masks = [] if job.where is None else [job.where]
-    scales = [None if s is None else float(s) for s in job.scales[: len(made)]]
     passed = [*given, *factors, *masks, *made[job.summed :]]
-    layout = _layout(job, [a for a in passed if not _is_number(a)], device)
-    version = Version(
-        inputs=tuple(map(_kind, given)),
-        factors=tuple(map(_kind, factors)),
-        where=_kind(job.where) if masks else None,
-        outputs=tuple(map(_kind, made)),
-        weighed=_weighed(job),
-        scaled=tuple([s is not None for s in scales]),
-        summed=job.summed,
-        axes=len(layout.sizes),
-        group=layout.group,
-        wide=layout.wide,
-    )
+    arrays = [a for a in passed if not _is_number(a)]
+    spread = tuple([(tuple(a.shape), device.strides(a)) for a in arrays])
+    layout = _layout(tuple(first.shape), job.formula.class_axis, spread)
+    name, text = _text(_version(job, given, factors, made, layout), _plan(job))
     numbers = [float(a) if _is_number(a) else a for a in passed]
-    arguments = [*layout.passed(), *numbers, *(s for s in scales if s is not None)]
-    name, text = _text(version, _plan(job))
+    scales = [float(s) for s in _scales(job) if s is not None]
+    arguments = [*layout.passed(), *numbers, *scales]
     if not job.summed:
         device.launch(name, text, layout.blocks, arguments, first)
         return tuple(made)
@@ -113,8 +103,30 @@ def _launched(job: Job, device: Device, upstream: Any) -> tuple[Any, ...]:
     device.launch(name, text, layout.blocks, [*arguments, partial], first)
     divisor = 1.0 if job.n is None else float(job.n)
     merged = [partial, layout.blocks, divisor, made[0]]
-    device.launch("xploss_merging", _merging(version.outputs[0]), 1, merged, first)
+    device.launch("xploss_merging", _merging(_kind(made[0])), 1, merged, first)
     return tuple(made)
+
+
+def _scales(job: Job) -> tuple[float | None, ...]:
+    return job.scales[: len(job.dtypes)]
+
+
+def _version(
+    job: Job, given: list[Any], factors: list[Any], made: list[Any], layout: "Layout"
+) -> Version:
+    return Version(
+        inputs=tuple(map(_kind, given)),
+        factors=tuple(map(_kind, factors)),
+        where=None if job.where is None else _kind(job.where),
+        outputs=tuple(map(_kind, made)),
+        weighed=_weighed(job),
+        scaled=tuple([scale is not None for scale in _scales(job)]),
+        summed=job.summed,
+        axes=len(layout.sizes),
+        group=layout.group,
+        across=layout.across,
+        wide=layout.wide,
+    )
 
 
 def _plan(job: Job) -> Plan:
@@ -175,6 +187,7 @@ class Layout(NamedTuple):
     classes: int | None
     class_strides: tuple[int, ...]
     group: int  # threads a row
+    across: bool  # rows lie beside each other
     blocks: int
     wide: bool
 
@@ -197,27 +210,39 @@ def _low(number: int) -> int:
     return half - (1 << BITS) if half >> (BITS - 1) else half
 
 
-def _layout(job: Job, arrays: list[Any], device: Device) -> Layout:
-    shape, axis = job.arguments[0].shape, job.formula.class_axis
-    spread = [_spread(a.shape, device.strides(a), shape) for a in arrays]
-    axes = [k for k, n in enumerate(shape) if k != axis and n > 1]
+Spread = tuple[tuple[int, ...], tuple[int, ...]]  # an array's shape and strides
+
+
+@lru_cache(1024)
+def _layout(
+    shape: tuple[int, ...], class_axis: int | None, arrays: tuple[Spread, ...]
+) -> Layout:
+    spread = [_spread(*array, shape) for array in arrays]
+    axes = [k for k, n in enumerate(shape) if k != class_axis and n > 1]
     merged = _merged([(shape[k], tuple([s[k] for s in spread])) for k in axes])
     sizes = tuple([n for n, _ in merged]) or (1,)
     by_axis = [s for _, s in merged] or [tuple([0 for _ in arrays])]
     strides = tuple(zip(*by_axis, strict=True))
-    classes = None if axis is None else shape[axis]
-    class_strides = tuple([0 if axis is None else s[axis] for s in spread])
-    rows = math.prod(sizes)
-    group = 0 if classes is None else _group(rows, classes, by_axis[-1], class_strides)
-    at_once = BLOCK // group if group else BLOCK * AT_LEAST
-    furthest = [rows]
-    for own, of_class in zip(strides, class_strides, strict=True):
-        reach = sum((n - 1) * abs(s) for n, s in zip(sizes, own, strict=True))
-        furthest.append(reach + abs(of_class) * (classes or 0))
+    count = math.prod(sizes)
+    furthest = max(count, *map(_reach, (sizes,) * len(arrays), strides))
+    if class_axis is None:
+        blocks = -(-count // (BLOCK * EACH))
+        return Layout(
+            sizes, strides, None, (0,) * len(arrays), 0, False,
+            min(blocks, MOST_BLOCKS), furthest >= LONGEST,
+        )  # fmt: skip
+    classes, of_class = shape[class_axis], tuple([s[class_axis] for s in spread])
+    across = abs(of_class[0]) > abs(by_axis[-1][0]) > 0
+    group = _group(count, classes, across)
+    furthest += max(abs(s) * classes for s in of_class)
     return Layout(
-        sizes, strides, classes, class_strides, group,
-        min(-(-rows // at_once), MOST_BLOCKS), max(furthest) >= LONGEST,
+        sizes, strides, classes, of_class, group, across,
+        min(-(-count // (BLOCK // group)), MOST_BLOCKS), furthest >= LONGEST,
     )  # fmt: skip
+
+
+def _reach(sizes: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    return sum((n - 1) * abs(s) for n, s in zip(sizes, strides, strict=True))
 
 
 def _spread(own: Any, strides: Any, shape: Any) -> tuple[int, ...]:
@@ -241,12 +266,15 @@ def _merged(axes: list[Axis]) -> list[Axis]:
     return merged
 
 
-def _group(
-    rows: int, classes: int, inner: tuple[int, ...], class_strides: tuple[int, ...]
-) -> int:
-    """One thread where rows lie beside each other, if they are enough; else a power of
-    two, so that threads beside each other read what is beside each other."""
-    if rows >= MANY_ROWS and abs(class_strides[0]) > abs(inner[0]):
-        return 1
-    wanted = -(-classes // AT_LEAST)
-    return int(min(1 << (wanted - 1).bit_length(), BLOCK))
+def _group(rows: int, classes: int, across: bool) -> int:
+    """A power of two: enough to fill a device, if there are the classes for it; of rows
+    whose classes lie in a row, so many that threads read what is beside each other."""
+    useful = _power_of_two(-(-classes // EACH))
+    wanted = _power_of_two(-(-MANY_THREADS // rows))
+    if across:  # a warp has rows beside each other
+        return min(useful, wanted, BLOCK // WARP)
+    return min(useful, max(wanted, WARP), BLOCK)
+
+
+def _power_of_two(least: int) -> int:
+    return int(1 << (least - 1).bit_length())

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,15 +74,27 @@ def is_zero(tensor: torch.Tensor) -> bool:
 
 
 # ---- kernels on a GPU ----------------------------------------------------------------
+#
+# `torch.cuda._compile_kernel` does what is done here, but asks for the folder of a CUDA
+# toolkit, which those who have PyTorch's wheels do not have, looks the driver up at
+# each call, and takes for granted that the thread has a context.
 
 
 def takes_kernels(device: torch.device) -> bool:
-    """Whether it is a GPU for which there is a compiler of text.
+    """Whether it is a GPU for which a kernel can be compiled."""
+    return device.type == "cuda" and _compiles_for(device.index)
 
-    `torch.cuda._compile_kernel` does all that is done here, but asks for the folder of
-    a CUDA toolkit, which those who have PyTorch's wheels do not have.
-    """
-    return device.type == "cuda" and run_time_compiler() is not None
+
+@functools.cache
+def _compiles_for(index: int) -> bool:
+    library = run_time_compiler()
+    if library is None:
+        return False
+    try:
+        trial = 'extern "C" __global__ void trial(float *x) { *x = expf(*x); }'
+        return bool(compiled(library, trial, _architecture(index), UNFUSED))
+    except RuntimeError:  # a GPU that is newer than the compiler
+        return False
 
 
 @functools.cache
@@ -93,6 +106,12 @@ def run_time_compiler() -> Any:
         return None
 
 
+@functools.cache
+def _driver() -> Any:
+    """NVIDIA's, or AMD's run-time by the same names."""
+    return torch.cuda._utils._get_gpu_runtime_library()
+
+
 def launch(
     name: str,
     text: str,
@@ -102,35 +121,87 @@ def launch(
     device: torch.device,
 ) -> None:
     """On the device's current stream; ints are passed in 32 bits, floats in 64."""
-    if device.index == torch.cuda.current_device():
-        kernel = _loaded(name, text, device.index)
-        kernel((blocks, 1, 1), (threads, 1, 1), arguments)
-    else:
+    if device.index != torch.cuda.current_device():
         with torch.cuda.device(device):
-            launch(name, text, blocks, threads, arguments, device)
+            return launch(name, text, blocks, threads, arguments, device)
+    _enter_context(device.index)
+    function, parameters = _loaded(name, text, device.index), packed(arguments)
+    stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+    grid = (blocks, 1, 1, threads, 1, 1, 0)
+    _check(_driver().cuLaunchKernel(function, *grid, stream, parameters[0], None))
+    return None
+
+
+def packed(arguments: list[Any]) -> tuple[Any, Any]:
+    """Pointers to each of the arguments, and the memory that they are in."""
+    codes = "".join([CODES.get(type(a), "P") for a in arguments])
+    packer, offsets = _packer(codes)
+    values = [a if type(a) in CODES else a.data_ptr() for a in arguments]
+    memory = ctypes.create_string_buffer(packer.pack(*values))
+    start = ctypes.addressof(memory)
+    return (ctypes.c_void_p * len(offsets))(*[start + k for k in offsets]), memory
+
+
+CODES: dict[type, str] = {int: "i", float: "d"}  # of `struct`
+
+
+@functools.lru_cache(256)
+def _packer(codes: str) -> tuple[struct.Struct, list[int]]:
+    ends = [struct.calcsize(codes[: k + 1]) for k in range(len(codes))]
+    sizes = map(struct.calcsize, codes)
+    return struct.Struct(codes), [end - n for end, n in zip(ends, sizes, strict=True)]
+
+
+def _enter_context(index: int) -> None:
+    """A thread that PyTorch's run-time has not worked on yet, such as autograd's, has
+    none, which the driver asks for: https://github.com/pytorch/pytorch/issues/124565"""
+    if torch.version.hip:
+        return
+    driver, context, device = _driver(), ctypes.c_void_p(), ctypes.c_int()
+    _check(driver.cuCtxGetCurrent(ctypes.byref(context)))
+    if context.value is None:
+        _check(driver.cuDeviceGet(ctypes.byref(device), index))
+        _check(driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device))
+        _check(driver.cuCtxSetCurrent(context))
 
 
 @functools.lru_cache(1024)
-def _loaded(name: str, text: str, number: int) -> Any:
-    """For each device, the current one."""
-    properties = torch.cuda.get_device_properties(number)
-    option = f"--gpu-architecture=sm_{properties.major}{properties.minor}"
+def _loaded(name: str, text: str, index: int) -> Any:
+    """A function of a device, which is the current one."""
+    binary = compiled(run_time_compiler(), text, _architecture(index), UNFUSED)
+    module, function = ctypes.c_void_p(), ctypes.c_void_p()
+    _check(_driver().cuModuleLoadData(ctypes.byref(module), binary))
+    named = ctypes.byref(function), module, name.encode()
+    _check(_driver().cuModuleGetFunction(*named))
+    return function
+
+
+def _architecture(index: int) -> str:
+    properties = torch.cuda.get_device_properties(index)
     if torch.version.hip:
-        option = f"--offload-arch={properties.gcnArchName}"
-    binary = compiled(run_time_compiler(), text, option)
-    return torch.cuda._utils._cuda_load_module(binary, [name])[name]
+        return f"--offload-arch={properties.gcnArchName}"
+    return f"--gpu-architecture=sm_{properties.major}{properties.minor}"
 
 
-def compiled(library: Any, text: str, option: str) -> bytes:
+def _check(status: int) -> None:
+    if status:
+        raise RuntimeError(f"the GPU's driver refused a call, with error {status}")
+
+
+# A multiplication and an addition are rounded one by one, as on the host.
+UNFUSED = "-ffp-contract=off" if torch.version.hip else "--fmad=false"
+
+
+def compiled(library: Any, text: str, *options: str) -> bytes:
     """By NVRTC: https://docs.nvidia.com/cuda/nvrtc/index.html"""
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
-    options = (ctypes.c_char_p * 1)(option.encode())
+    passed = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
     made = ctypes.byref(program), text.encode(), b"xploss.cu", 0, None, None
     if library.nvrtcCreateProgram(*made):
         raise RuntimeError("the run-time compiler takes no program")
     try:
         of = ("CUBIN", "ProgramLog")
-        failed = library.nvrtcCompileProgram(program, 1, options)
+        failed = library.nvrtcCompileProgram(program, len(options), passed)
         name = of[1] if failed else of[0]
         getattr(library, f"nvrtcGet{name}Size")(program, ctypes.byref(size))
         result = ctypes.create_string_buffer(size.value)

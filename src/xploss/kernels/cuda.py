@@ -2,7 +2,8 @@
 
 It is C++ that NVIDIA's and AMD's run-time compilers take, and includes nothing.  Arrays
 are read and written in the dtypes that they have, by strides; options are arguments.
-A row is gone over by GROUP threads beside each other, which then all know its sums.
+A row is gone over by GROUP threads, beside each other or, where rows lie beside each
+other, at a distance; all of them then know its sums, which are in two parts.
 The sum of what a block of threads has found is one number of `partial`, and the text of
 `merging` adds those up.
 """
@@ -40,6 +41,7 @@ class Version(NamedTuple):
     summed: bool  # the first
     axes: int  # but that of classes
     group: int  # threads a row; 0 of elements
+    across: bool  # rows lie beside each other, and not their classes
     wide: bool  # sizes beyond an int
 
     @property
@@ -89,21 +91,20 @@ def merging(out: str) -> str:
     """`xploss_merging`: the sum of partial sums, divided, as a number of that type."""
     parameters = f"const double *partial, int count, double divisor, {out}out"
     body = [
-        "Sum sum = {0.0, 0.0};",
-        "for (int k = threadIdx.x; k < count; k += BLOCK) add(sum, partial[k]);",
-        "merge<BLOCK>(sum);",
-        "if (threadIdx.x == 0) store(out, total(sum) / divisor);",
+        "Parts<double> sum = {0.0, 0.0};",
+        "for (int k = threadIdx.x; k < count; k += BLOCK) sum.add(partial[k]);",
+        "merge<BLOCK, 1>(sum);",
+        "if (threadIdx.x == 0) store(out, sum.total() / divisor);",
     ]
     return _file(MERGING, "xploss_merging", parameters, body)
 
 
-MERGING = Version(("double *",), (), None, (), (), (), False, 1, 0, False)
+MERGING = Version(("double *",), (), None, (), (), (), False, 1, 0, False, False)
 
 
 def _file(version: Version, name: str, parameters: str, body: Lines) -> str:
     defined = [
         f"#define REAL {version.real}",
-        f"#define WIDE {int(version.real == 'double')}",
         f"#define GROUP {max(version.group, 1)}",
         f"typedef {'long long' if version.wide else 'int'} Size;",
     ]
@@ -121,15 +122,15 @@ class _Writer:
 
     version: Version
 
-    def over(self, lines: Lines) -> Lines:
+    def over(self, together: str, lines: Lines) -> Lines:
         """What is done of each element or row, by a grid that may be of any size."""
         version = self.version
         axes = " * ".join(f"n{axis}" for axis in range(version.axes))
-        loop = "for (Size base = blockIdx.x * AT_ONCE; base < count; base += step)"
+        loop = f"for (Size base = blockIdx.x * {together}; base < count; base += step)"
         return [
             *(f"const Size {line};" for line in self._sizes()),
-            f"const Size count = {axes}, step = (Size)gridDim.x * AT_ONCE;",
-            *["Sum losses = {0.0, 0.0};"] * version.summed,
+            f"const Size count = {axes}, step = (Size)gridDim.x * {together};",
+            *["Parts<double> losses = {0.0, 0.0};"] * version.summed,
             *block(loop, lines),
             *(self._summed() if version.summed else ()),
         ]
@@ -140,8 +141,8 @@ class _Writer:
                 yield f"{name} = ((Size){name}_high << 32) | (unsigned){name}_low"
 
     def _summed(self) -> Lines:
-        one = "if (threadIdx.x == 0) partial[blockIdx.x] = total(losses);"
-        return ["merge<BLOCK>(losses);", one]
+        one = "if (threadIdx.x == 0) partial[blockIdx.x] = losses.total();"
+        return ["merge<BLOCK, 1>(losses);", one]
 
     def places(self) -> Lines:
         """Where each array has the element, or the row, of the number `at`."""
@@ -202,12 +203,13 @@ class _Elements(_Writer):
             self._kept(k, self.finished(k, name(output)))
             for k, output in enumerate(self.outputs)
         ]
+        one = [*self.places(), *self.common(), *lines, *results]
         each = [
-            "const Size at = base + threadIdx.x;",
-            "if (at >= count) break;",
-            *self.places(), *self.common(), *lines, *results,
-        ]  # fmt: skip
-        return self.over(each)
+            "const Size at = base + k * BLOCK + threadIdx.x;",
+            *block("if (at < count)", one),
+        ]
+        loop = block("for (int k = 0; k < EACH; k++)", each)
+        return self.over("(BLOCK * EACH)", ["#pragma unroll", *loop])
 
     def _kept(self, k: int, value: str) -> str:
         if self.version.summed and k == 0:
@@ -236,8 +238,8 @@ class _Rows(_Writer, RowKernel):
 
     def _gone_over(self, node: Node) -> str | None:
         if node.operation == "class_sum":
-            return f"(REAL)total({self._sum(node)})"
-        of_largest = {"argmax": "largest.top", "largest": "largest.value"}
+            return f"{self._sum(node)}.total()"
+        of_largest = {"argmax": "largest.second", "largest": "largest.first"}
         return of_largest.get(node.operation)
 
     def _sum(self, node: Node) -> str:
@@ -247,10 +249,10 @@ class _Rows(_Writer, RowKernel):
         return f"row{self.kept[id(node)]} = {value};"
 
     def _compared(self, value: str) -> str:
-        return f"compare(largest, {value}, index);"
+        return f"largest.compare({value}, index);"
 
     def _added(self, node: Node, value: str) -> str:
-        return f"add({self._sum(node)}, {value});"
+        return f"{self._sum(node)}.add({value});"
 
     def _stored(self, k: int, value: str) -> str:
         value = self.finished(k, value)
@@ -273,10 +275,11 @@ class _Rows(_Writer, RowKernel):
             each += block("", self._between(level))
             if level < self.last:
                 each += self._gone(level)
-        return [
-            "const int lane = threadIdx.x % GROUP, own = threadIdx.x / GROUP;",
-            *self.over(each),
-        ]
+        places = ("threadIdx.x % GROUP", "threadIdx.x / GROUP")
+        if self.version.across:
+            places = ("threadIdx.x / AT_ONCE", "threadIdx.x % AT_ONCE")
+        threads = "const int lane = {}, own = {};".format(*places)
+        return [threads, *self.over("AT_ONCE", each)]
 
     def _of_row(self) -> Lines:
         """What a row has of its own; of a number that no class has, any is picked."""
@@ -302,7 +305,7 @@ class _Rows(_Writer, RowKernel):
         """A pass over the classes, and what its threads have found put together."""
         over = self._over(level)
         sums = [self._sum(n) for n in over if n.operation == "class_sum"]
-        begun = [f"Sum {name} = {{0.0, 0.0}};" for name in sums]
+        begun = [f"Parts<REAL> {name} = {{0, 0}};" for name in sums]
         found = [*sums]
         if len(over) > len(sums):
             begun.append("Largest largest = {-(REAL)INFINITY, 0};")
@@ -311,4 +314,6 @@ class _Rows(_Writer, RowKernel):
         if has("\n".join(lines), "index"):
             lines = ["const REAL index = (REAL)j;", *lines]
         loop = "for (Size j = lane; j < count_of_classes; j += GROUP)"
-        return [*begun, *block(loop, lines), *(f"merge<GROUP>({n});" for n in found)]
+        step = "AT_ONCE" if self.version.across else "1"
+        merged = (f"merge<GROUP, {step}>({name});" for name in found)
+        return [*begun, *block(loop, lines), *merged]

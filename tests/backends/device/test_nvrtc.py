@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from xploss.backends.torch_private import compiled
+from xploss.backends.torch_private import UNFUSED, compiled
 from xploss.kernels import cuda
 from xploss.kernels.catalogue import kernels, row_kernels
 from xploss.kernels.cuda import NUMBER, Version
@@ -46,6 +46,7 @@ def version(kernel, dtype, summed, weighed):
         summed=summed,
         axes=1 + weighed,
         group=0 if kernel.per_row is None else (1, 32)[weighed],
+        across=not weighed,
         wide=weighed,
     )
 
@@ -62,7 +63,7 @@ def test_it_compiles(nvrtc, kernel, dtype):
     """Each in two dtypes, bare in the one, with weights and wide sizes in the other."""
     weighed = dtype in ("float32", "float64")
     text = cuda.text(version(kernel, dtype, kernel in ELEMENTS, weighed), kernel)
-    binary = compiled(nvrtc, text, f"--gpu-architecture={DTYPES[dtype]}")
+    binary = compiled(nvrtc, text, f"--gpu-architecture={DTYPES[dtype]}", UNFUSED)
     assert binary[:4] == b"\x7fELF"
     assert kernel.name.encode() in binary
 

@@ -1,7 +1,6 @@
 /* What a kernel on a GPU is made of.  Nothing is included, since PyTorch's and CuPy's
-   wheels bring a compiler and no toolkit.  The text before says what `REAL` is, whether
-   it is `WIDE` (double), how many threads a row has (`GROUP`; 1 of elements), and in
-   which integers elements are counted (`Size`). */
+   wheels bring a compiler and no toolkit.  The text before says what `REAL` is, how many
+   threads a row has (`GROUP`), and in which integers elements are counted (`Size`). */
 
 #ifndef INFINITY
 #define INFINITY __longlong_as_double(0x7ff0000000000000LL)
@@ -10,7 +9,8 @@
 #define NAN __longlong_as_double(0x7ff8000000000000LL)
 #endif
 #define BLOCK 256 /* threads */
-#define AT_ONCE (BLOCK / GROUP)
+#define AT_ONCE (BLOCK / GROUP) /* rows */
+#define EACH 4 /* elements a thread has at a time */
 #define INLINE static __device__ __forceinline__
 
 typedef unsigned MASK;
@@ -78,79 +78,97 @@ INLINE REAL device_log1p_of_any(REAL x) { return device_log1p(x); }
 INLINE MASK device_isinf(REAL x) { return -(MASK)(device_abs(x) == (REAL)INFINITY); }
 INLINE REAL device_where(MASK mask, REAL x, REAL y) { return mask ? x : y; }
 
-/* ---- sums ---- */
+/* ---- what threads have found, put together ----
 
-struct Sum { double high, low; };
+   N threads at a distance of STEP have a row, or a block, and all of them get the result:
+   within a warp by exchanging, else by memory that is shared. */
 
-/* Of float32 in float64; of that in two parts. */
-INLINE void add(Sum &sum, double x) {
-    const double high = sum.high + x, back = high - sum.high;
-    if (WIDE) sum.low += (sum.high - (high - back)) + (x - back);
-    sum.high = high;
+#ifdef __HIP_PLATFORM_AMD__
+#define EXCHANGED(x, distance) __shfl_xor(x, distance)
+#else
+#define EXCHANGED(x, distance) __shfl_xor_sync(0xffffffffu, x, distance, 32)
+#endif
+
+INLINE void exchange(double &high, double &low, int distance) {
+    high = EXCHANGED(high, distance);
+    low = EXCHANGED(low, distance);
+}
+INLINE void exchange(float &high, float &low, int distance) {
+    high = EXCHANGED(high, distance);
+    low = EXCHANGED(low, distance);
 }
 
-/* What is infinite or NaN has no rest. */
-INLINE double total(const Sum &sum) {
-    return fabs(sum.high) < INFINITY ? sum.high + sum.low : sum.high;
-}
-
-/* Of N threads beside each other, each of which gets it. */
-template <int N> INLINE void merge(Sum &sum) {
-    __shared__ double high[BLOCK], low[BLOCK];
+template <int N, int STEP, class T> INLINE void merge(T &own) {
+    typedef typename T::Number Number;
     if (N == 1) return;
-    const int own = threadIdx.x, lane = own % N;
+    if (N <= 32 && STEP == 1) {
+        for (int distance = N / 2; distance > 0; distance /= 2) {
+            T other = own;
+            exchange(other.first, other.second, distance);
+            own.take(other);
+        }
+        return;
+    }
+    __shared__ Number firsts[BLOCK], seconds[BLOCK];
+    const int place = threadIdx.x, lane = place / STEP % N;
     __syncthreads();
-    high[own] = sum.high;
-    low[own] = sum.low;
+    firsts[place] = own.first;
+    seconds[place] = own.second;
     for (int half = N / 2; half > 0; half /= 2) {
         __syncthreads();
         if (lane < half) {
-            add(sum, high[own + half]);
-            sum.low += low[own + half];
-            high[own] = sum.high;
-            low[own] = sum.low;
+            T other = own;
+            other.first = firsts[place + half * STEP];
+            other.second = seconds[place + half * STEP];
+            own.take(other);
+            firsts[place] = own.first;
+            seconds[place] = own.second;
         }
     }
     __syncthreads();
-    sum.high = high[own - lane];
-    sum.low = low[own - lane];
+    own.first = firsts[place - lane * STEP];
+    own.second = seconds[place - lane * STEP];
 }
 
-/* ---- the largest, and the number of its class: of equal ones, or of NaN, the first ---- */
-
-struct Largest { REAL value, top; };
-
-INLINE void compare(Largest &largest, REAL x, REAL number) {
-    if (!(x <= largest.value) && largest.value == largest.value) {
-        largest.value = x;
-        largest.top = number;
+/* A sum in two parts: what rounding the first loses is in the second. */
+template <class Of> struct Parts {
+    typedef Of Number;
+    Of first, second;
+    __device__ __forceinline__ void add(Of x) {
+        const Of sum = first + x, back = sum - first;
+        second += (first - (sum - back)) + (x - back);
+        first = sum;
     }
-}
+    /* The same bits, whichever takes the other. */
+    __device__ __forceinline__ void take(const Parts &other) {
+        second += other.second;
+        add(other.first);
+    }
+    /* What is infinite or NaN has no rest. */
+    __device__ __forceinline__ Of total() const {
+        return device_abs(first) < (Of)INFINITY ? first + second : first;
+    }
+};
 
-INLINE bool is_before(const Largest &a, const Largest &b) {
-    const bool is_nan = a.value != a.value, other_is_nan = b.value != b.value;
-    if (is_nan != other_is_nan) return is_nan;
-    if (!is_nan && a.value != b.value) return a.value > b.value;
-    return a.top < b.top;
-}
+/* A loss of float32 needs no second part in float64. */
+INLINE void add(Parts<double> &losses, float x) { losses.first += (double)x; }
+INLINE void add(Parts<double> &losses, double x) { losses.add(x); }
 
-template <int N> INLINE void merge(Largest &largest) {
-    __shared__ REAL value[BLOCK], top[BLOCK];
-    if (N == 1) return;
-    const int own = threadIdx.x, lane = own % N;
-    __syncthreads();
-    value[own] = largest.value;
-    top[own] = largest.top;
-    for (int half = N / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (lane < half) {
-            const Largest other = {value[own + half], top[own + half]};
-            if (is_before(other, largest)) largest = other;
-            value[own] = largest.value;
-            top[own] = largest.top;
+/* The largest, and the number of its class: of equal ones, or of NaN, the first. */
+struct Largest {
+    typedef REAL Number;
+    REAL first, second;
+    __device__ __forceinline__ void compare(REAL x, REAL number) {
+        if (!(x <= first) && first == first) {
+            first = x;
+            second = number;
         }
     }
-    __syncthreads();
-    largest.value = value[own - lane];
-    largest.top = top[own - lane];
-}
+    __device__ __forceinline__ void take(const Largest &other) {
+        const bool is_nan = first != first, other_is_nan = other.first != other.first;
+        bool is_later = second > other.second;
+        if (!is_nan && first != other.first) is_later = other.first > first;
+        if (is_nan != other_is_nan) is_later = other_is_nan;
+        if (is_later) *this = other;
+    }
+};
