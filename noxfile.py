@@ -8,6 +8,7 @@ nox -s "fuzz(numpy)"    a million drawn calls, in an hour or two
 nox -s "soak(jax)"      five minutes of calls, in which nothing may grow
 nox -s cross            the extension by Clang, for other processors and systems
 nox -s newest_libraries the newest of every library, whatever is pinned
+nox -s gpu              on an NVIDIA GPU: times into backends.md, and the tests
 
 Sessions that need no versions of their own share one environment, and run their tests
 side by side.
