@@ -39,6 +39,8 @@ OPTIMISED = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
 AVX512 = ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma")
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal")
+# Of NumPy's variants the compiled one and the plain one: others are the same code.
+AS_ELSEWHERE = ("-k", "not avx2 and not baseline and not read-only")
 FILE_BY_FILE = ("-n", "auto", "--dist", "loadfile")  # a file's share processes
 SUPPORT = {"PYTHONPATH": os.pathsep.join(("tests/support", "tests/reference"))}
 
@@ -193,7 +195,8 @@ def matrix(session: nox.Session) -> None:
 def newest(session: nox.Session) -> None:
     """The NumPy core on newer Pythons, with the newest NumPy; -t all has the last."""
     install(session, "test", package=built_wheel(session))
-    session.run("pytest", "--backend=numpy", "--part=first", *SIDE_BY_SIDE)
+    options = ["--backend=numpy", "--part=first", *AS_ELSEWHERE, *SIDE_BY_SIDE]
+    session.run("pytest", *options)
 
 
 @nox.session
@@ -240,7 +243,7 @@ def oldest(session: nox.Session, backend: str) -> None:
     lowest = [r.replace(">=", "==") for r in [*project["dependencies"], *extra]]
     tools = nox.project.dependency_groups(PROJECT, "test")
     session.install(built_wheel(session), *lowest, *tools)
-    options = [f"--backend={backend}", "--part=first", *SIDE_BY_SIDE]
+    options = [f"--backend={backend}", "--part=first", *AS_ELSEWHERE, *SIDE_BY_SIDE]
     session.run("pytest", *options, *session.posargs)
 
 
@@ -278,7 +281,8 @@ def compat(session: nox.Session) -> None:
 def tensorflow(session: nox.Session) -> None:
     """TensorFlow's losses beside ours by its names."""
     install(session, "test", "tensorflow")
-    session.run("pytest", "tests/compat/parity/test_tensorflow.py", *session.posargs)
+    options = ["tests/compat/parity/test_tensorflow.py", *SIDE_BY_SIDE]
+    session.run("pytest", *options, *session.posargs)
 
 
 @nox.session(**SHARING, tags=["all"])
