@@ -13,9 +13,9 @@ from expected import each
 import xploss
 
 MOST = 3 << 20  # bytes
-# Of many classes a quarter: an array of float64 that is as large as the logits is still
-# beyond the bound, and of rows there are few.
-ELEMENTS = {10: 2_000_000, 1000: 500_000, 50_000: 500_000}
+# So many that one loss a row is beyond the bound, of ten classes; of more, an array of
+# float64 that is as large as the logits.
+ELEMENTS = {10: 8_400_000, 1000: 500_000, 50_000: 500_000}
 cross_entropy = xploss.softmax_cross_entropy
 LOSSES = {
     "cross-entropy": cross_entropy,

@@ -163,12 +163,13 @@ def _room_of_rows(job: Job) -> tuple[Any, ...]:
     """For results that are one a class, or one a row."""
     first, axis = job.arguments[0], job.formula.class_axis or 0
     row = first[(slice(None),) * axis + (slice(0, 1),)]
-    kinds = zip(job.per_class(), job.dtypes, strict=True)
-    made = [
-        np.empty_like(first if per_class else row, dtype, subok=False)
-        for per_class, dtype in kinds
-    ]
-    return tuple(made[job.summed :])
+    kinds = list(zip(job.per_class(), job.dtypes, strict=True))[job.summed :]
+    return tuple(
+        [
+            np.empty_like(first if per_class else row, dtype, subok=False)
+            for per_class, dtype in kinds
+        ]
+    )
 
 
 def _room_for_sum(job: Job) -> Any:
