@@ -26,14 +26,17 @@ class Classes:
         return self.backend.class_sum(values, self.axis)
 
     def argmax(self, logits: Array) -> Array:
-        """The number of the first of the largest, or of those that are NaN."""
+        """The number of the first of the largest, or of those that are NaN; of a NaN
+        that is alone, of which nothing else would tell, that of no class."""
+        if self.class_count(logits) == 1:
+            return self.where(logits == logits, self.ones_like(logits) - 1.0, 1.0)
         return self.backend.xp.argmax(logits, axis=self.axis, keepdims=True)
 
     def argmax_by_maximum(self, logits: Array) -> Array:
         """By two reductions of floating numbers, which compilers vectorise: XLA's own
         takes ten times as long on the CPU, as does one of integers."""
         xp, axis, classes = self.backend.xp, self.axis, self.class_count(logits)
-        if not classes <= MOST_NUMBERS:
+        if classes == 1 or not classes <= MOST_NUMBERS:
             return Classes.argmax(self, logits)
         found = (logits == xp.max(logits, axis=axis, keepdims=True)) | (
             logits != logits

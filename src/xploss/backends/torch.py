@@ -212,7 +212,10 @@ class _Classes(Classes):
             return super().pick(values, numbers)
         last = self.class_count(values) - 1
         index = torch.clamp(numbers, 0, last).to(torch.int64)
-        return torch.gather(values, self.axis, index)
+        if torch.jit.is_tracing():  # whose exporter to ONNX has no other
+            return torch.gather(values, self.axis, index)
+        # Inductor takes a fifth less of it.
+        return torch.take_along_dim(values, index, dim=self.axis)
 
     def _index(self, like: Any, dtype: Any) -> Any:
         """Of a DTensor, cut as its classes are."""

@@ -105,9 +105,7 @@ def row(
         corrected = rounded * (1.0 - error(largest, logits))
         exponential = xp.where(rounded == 0.0, 0.0, corrected)
     if others is None:
-        # Of one class alone there are none, and NaN where it is.
-        alone = xp.where(largest == largest, 0.0, largest)
-        others = xp.class_sum(exponential) + alone
+        others = xp.class_sum(exponential)
     return Row(logits, number, top, largest, gap, exponential, others)
 
 

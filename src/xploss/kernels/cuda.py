@@ -8,6 +8,7 @@ The sum of what a block of threads has found is one number of `partial`, and the
 `merging` adds those up.
 """
 
+import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from .catalogue import Kernel
 from .rows import Lines, RowKernel, block, has, statements
+from .text import number
 from .trace import Node
 
 BLOCK = 256  # threads, as in device.cuh
@@ -239,7 +241,11 @@ class _Rows(_Writer, RowKernel):
     def _gone_over(self, node: Node) -> str | None:
         if node.operation == "class_sum":
             return f"{self._sum(node)}.total()"
-        of_largest = {"argmax": "largest.second", "largest": "largest.first"}
+        known = (
+            "largest.first == largest.first"  # of a NaN it is the number of no class
+        )
+        top = f"({known} ? largest.second : {number(math.nan)})"
+        of_largest = {"argmax": top, "largest": "largest.first"}
         return of_largest.get(node.operation)
 
     def _sum(self, node: Node) -> str:

@@ -10,6 +10,7 @@ inner loop is of TILE in both, and what is one a row is `[0]` in the one and `[i
 the other.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -74,7 +75,10 @@ class RowKernel:
         """What has come of a pass."""
         if node.operation == "class_sum":
             return f"FN(total)(&{self._sum(node)}, i)"
-        of_largest = {"argmax": "state->top[i]", "largest": "state->largest[i]"}
+        # Of a NaN the number is that of no class.
+        known = "-(MASK)(state->largest[i] == state->largest[i])"
+        top = f"FN(where)({known}, state->top[i], {number(math.nan)})"
+        of_largest = {"argmax": top, "largest": "state->largest[i]"}
         return of_largest.get(node.operation)
 
     def _sum(self, node: Node) -> str:
