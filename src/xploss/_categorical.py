@@ -25,7 +25,7 @@ from ._arrays import (
     same_size,
 )
 from ._call import Call, loss_made_of, value
-from .backends.classes import MOST_NUMBERS
+from .backends.classes import MOST_NUMBERS, are_told_apart
 from .formulas.class_probability import CATEGORICAL
 from .formulas.record import Formula
 from .formulas.softmax import (
@@ -95,7 +95,7 @@ def _labels(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
 
 def _check_numbers(first: Anchor, classes: Any) -> None:
     """Numbers of classes are compared in the computing dtype."""
-    if classes > MOST_NUMBERS and dtype_name(first.array) != "float64":
+    if not are_told_apart(classes, first.array):
         raise ValueError(
             f"`labels` that are numbers of {classes} classes need `{first.name}` in "
             f"float64, got {first.array.dtype}: it is computed in float32, in which no "

@@ -214,7 +214,7 @@ def test_the_private_names_are_there():
     from torch.cuda import _utils
 
     assert callable(_utils._get_gpu_rtc_library)
-    assert callable(_utils._cuda_load_module)
+    assert callable(_utils._get_gpu_runtime_library)
 
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")

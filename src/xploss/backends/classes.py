@@ -2,9 +2,14 @@
 
 from typing import Any
 
-from .._arrays import Array
+from .._arrays import Array, dtype_name
 
 MOST_NUMBERS = 1 << 24  # that float32 tells apart
+
+
+def are_told_apart(classes: Any, logits: Array) -> bool:
+    """By their numbers, in the dtype in which logits are computed; or not known."""
+    return not classes > MOST_NUMBERS or dtype_name(logits) == "float64"
 
 
 class Classes:

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..formulas.record import Function
 from ..kernels.catalogue import kernels, row_kernels
-from .classes import MOST_NUMBERS
 from .job import Job
 
 try:
@@ -127,7 +126,7 @@ class Compiled:
         class_axis = job.formula.class_axis
         there = tuple([argument is not None for argument in job.arguments])
         plan = PLANS.get((job.function(), there))
-        if plan is None or not _counts_classes(job):
+        if plan is None or not job.tells_classes_apart():
             return None
         arguments = plan.arguments(*job.arguments)
         made = _room(job) if class_axis is None else _room_of_rows(job)
@@ -142,13 +141,6 @@ class Compiled:
         if total is None:
             return made
         return (_sum_of(job, result if total is True else total), *made)
-
-
-def _counts_classes(job: Job) -> bool:
-    """The number of a class is one of the computing dtype there."""
-    first, axis = job.arguments[0], job.formula.class_axis
-    wide = axis is None or first.dtype == np.float64
-    return wide or first.shape[axis] <= MOST_NUMBERS
 
 
 def _room(job: Job) -> tuple[Any, ...]:

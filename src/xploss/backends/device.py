@@ -11,14 +11,12 @@ from .._arrays import PYTHON_NUMBERS, dtype_name
 from ..formulas.record import Function
 from ..kernels import cuda
 from ..kernels.catalogue import Kernel
-from ..kernels.cuda import BLOCK, NUMBER, TYPES, Version
+from ..kernels.cuda import BLOCK, EACH, NUMBER, TYPES, Version
 from .base import Backend
-from .classes import MOST_NUMBERS
 from .job import Job
 
 MOST_BLOCKS = 4096  # several for each multiprocessor there is
 MANY_THREADS = 1 << 17  # as many as a large device has at once
-EACH = 4  # elements of a thread at a time, as in device.cuh; classes, if there are more
 WARP = 32
 LONGEST = 1 << 30  # of what an int counts, with room for a step of the grid
 BITS = 32  # of an int
@@ -73,7 +71,7 @@ def evaluate(
 ) -> tuple[Any, ...]:
     """The outputs of a job, times `upstream` if there is one."""
     first = job.arguments[0]
-    if 0 in first.shape or not _counts_classes(job):
+    if 0 in first.shape or not job.tells_classes_apart():
         factors = [a for a in (job.weights, upstream) if a is not None]
         weights = math.prod(factors[1:], start=factors[0]) if factors else None
         return Backend.evaluate(backend, job._replace(weights=weights))
@@ -137,13 +135,6 @@ def _plan(job: Job) -> Plan:
     of_rows = formula.class_axis is not None
     per_row = frozenset(formula.per_row) if of_rows else None
     return Plan(job.function(), names, static, per_row)
-
-
-def _counts_classes(job: Job) -> bool:
-    """The number of a class is one of the computing dtype there."""
-    first, axis = job.arguments[0], job.formula.class_axis
-    wide = axis is None or dtype_name(first) == "float64"
-    return wide or first.shape[axis] <= MOST_NUMBERS
 
 
 def _weighed(job: Job) -> tuple[bool, ...]:

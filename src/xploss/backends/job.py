@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from ..formulas.record import Formula, Function
+from .classes import are_told_apart
 
 
 class Job(NamedTuple):
@@ -32,6 +33,11 @@ class Job(NamedTuple):
         first = self.formula.per_class or self.quantity == "slope_and_curvature"
         others = self.quantity != "value_and_statistic"
         return (first, *(others for _ in self.dtypes[1:]))
+
+    def tells_classes_apart(self) -> bool:
+        """By their numbers, of a formula of rows."""
+        first, axis = self.arguments[0], self.formula.class_axis
+        return axis is None or are_told_apart(first.shape[axis], first)
 
     def with_statistic(self, dtype: Any) -> "Job":
         """Of a value of rows: with the two numbers of each that a derivative needs."""

@@ -88,7 +88,7 @@ def takes_kernels(device: torch.device) -> bool:
 @functools.cache
 def _compiles_for(index: int) -> bool:
     library = run_time_compiler()
-    if library is None:
+    if library is None or _driver() is None:
         return False
     try:
         trial = 'extern "C" __global__ void trial(float *x) { *x = expf(*x); }'
@@ -100,16 +100,20 @@ def _compiles_for(index: int) -> bool:
 @functools.cache
 def run_time_compiler() -> Any:
     """NVIDIA's, or AMD's by the same names; None where PyTorch does not say which."""
-    try:
-        return torch.cuda._utils._get_gpu_rtc_library()
-    except (AttributeError, OSError, TypeError):
-        return None
+    return _library("_get_gpu_rtc_library")
 
 
 @functools.cache
 def _driver() -> Any:
     """NVIDIA's, or AMD's run-time by the same names."""
-    return torch.cuda._utils._get_gpu_runtime_library()
+    return _library("_get_gpu_runtime_library")
+
+
+def _library(name: str) -> Any:
+    try:
+        return getattr(torch.cuda._utils, name)()
+    except (AttributeError, OSError, TypeError):
+        return None
 
 
 def launch(

@@ -19,7 +19,8 @@ from .rows import Lines, RowKernel, block, has, statements
 from .text import number
 from .trace import Node
 
-BLOCK = 256  # threads, as in device.cuh
+BLOCK = 256  # threads
+EACH = 4  # elements of a thread at a time
 NUMBER = "double"  # the type of an argument that is no array; an array's has a `*`
 TYPES = {
     "bool": "bool",
@@ -107,6 +108,8 @@ MERGING = Version(("double *",), (), None, (), (), (), False, 1, 0, False, False
 def _file(version: Version, name: str, parameters: str, body: Lines) -> str:
     defined = [
         f"#define REAL {version.real}",
+        f"#define BLOCK {BLOCK}",
+        f"#define EACH {EACH}",
         f"#define GROUP {max(version.group, 1)}",
         f"typedef {'long long' if version.wide else 'int'} Size;",
     ]

@@ -1,6 +1,7 @@
 /* What a kernel on a GPU is made of.  Nothing is included, since PyTorch's and CuPy's
    wheels bring a compiler and no toolkit.  The text before says what `REAL` is, how many
-   threads a row has (`GROUP`), and in which integers elements are counted (`Size`). */
+   threads a block (`BLOCK`) and a row (`GROUP`) have, how many elements a thread has at a
+   time (`EACH`), and in which integers they are counted (`Size`). */
 
 #ifndef INFINITY
 #define INFINITY __longlong_as_double(0x7ff0000000000000LL)
@@ -8,9 +9,7 @@
 #ifndef NAN
 #define NAN __longlong_as_double(0x7ff8000000000000LL)
 #endif
-#define BLOCK 256 /* threads */
 #define AT_ONCE (BLOCK / GROUP) /* rows */
-#define EACH 4 /* elements a thread has at a time */
 #define INLINE static __device__ __forceinline__
 
 typedef unsigned MASK;
