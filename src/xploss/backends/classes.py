@@ -3,6 +3,7 @@
 from typing import Any
 
 from .._arrays import Array, dtype_name
+from ..formulas.difference import exp_of_difference
 
 MOST_NUMBERS = 1 << 24  # that float32 tells apart
 
@@ -26,6 +27,11 @@ class Classes:
     def class_count(self, logits: Array) -> Any:
         """C."""
         return logits.shape[self.axis]
+
+    def exp_of_difference(
+        self, a: Array, b: Array, none: Array, differentiable: bool
+    ) -> Array:
+        return exp_of_difference(self, a, b, none, differentiable)
 
     def class_sum(self, values: Array) -> Array:
         return self.backend.class_sum(values, self.axis)

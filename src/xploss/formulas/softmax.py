@@ -20,9 +20,8 @@ keeps its digits: the 1 of class k is never added to it.  With p_j = e_j / (1 + 
     d2L/dx_j2 = t p_j (1 - p_j)     1 - p_k = r / (1 + r)
     dL/dy_j   = gap_j + log1p(r)
 
-The rounding of gap_j, an absolute one, is a relative one of its exponential: as much as
-gap_j / 2 units.  It is known exactly (the error of a difference is a difference of such
-differences), and exp(-gap - error) is exp(-gap) * (1 - error).
+The exponential is of the difference as it is, not as it is rounded, which would be as
+much as gap_j / 2 units (`difference.py`).
 
 The largest logit is picked by its number: for a fixed k the lines are the loss of every
 x, so differentiating them is right to every order, at ties too.  Of a `max` it is not,
@@ -42,8 +41,7 @@ and of soft labels; then wrong results of 18 at infinite logits):
     this one                           2.9    2.3          1.8   1.7       0
 
 Source: the pivot is in Blanchard, Higham and Higham, "Accurately computing the
-log-sum-exp and softmax functions", 2021; the error of a difference in Knuth, "The Art
-of Computer Programming", volume 2, 4.2.2.
+log-sum-exp and softmax functions", 2021.
 """
 
 from typing import Any, NamedTuple
@@ -94,26 +92,10 @@ def row(
     largest = xp.pick(logits, number)
     # At k it is 0 where m is infinite too.
     gap = xp.where(top, 0.0, largest - logits)
-    if differentiable:
-        infinite = xp.isinf(gap) | xp.isinf(largest)
-        operands = xp.where(infinite, 0.0, largest), xp.where(infinite, 0.0, logits)
-        exponential = xp.exp(-gap) * (1.0 - error(*operands))
-        exponential = xp.where(top, 0.0, exponential)
-    else:
-        # 0 at k, and where the error of an infinite gap is NaN.
-        rounded = xp.exp(-xp.where(top, float("inf"), largest - logits))
-        corrected = rounded * (1.0 - error(largest, logits))
-        exponential = xp.where(rounded == 0.0, 0.0, corrected)
+    exponential = xp.exp_of_difference(logits, largest, top, differentiable)
     if others is None:
         others = xp.class_sum(exponential)
     return Row(logits, number, top, largest, gap, exponential, others)
-
-
-def error(a: Array, b: Array) -> Array:
-    """Of the rounded a - b: what exact minus rounded is."""
-    difference = a - b
-    back = a - difference
-    return (a - (difference + back)) + (back - b)
 
 
 def loss_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
@@ -137,7 +119,7 @@ def square(x: Array) -> Array:
 
 def probabilities(xp: Any, f: Row) -> Array:
     """p."""
-    return xp.where(f.top, 1.0, f.exponential) / (1.0 + f.others)
+    return xp.where(f.top, 1.0, f.exponential) * (1.0 / (1.0 + f.others))
 
 
 def complements(xp: Any, f: Row, p: Array) -> Array:
@@ -152,7 +134,7 @@ def slope_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
     """
     p = probabilities(xp, f)
     if label.masses is None:
-        result = xp.where(label.hot(xp, p), -complements(xp, f, p), p) * label.of_number
+        result = slope_of_number(xp, f, label)
     else:
         total = label.total(xp)
         rest = xp.class_sum(xp.where(f.top, 0.0, label.masses))
@@ -162,6 +144,13 @@ def slope_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
     if z is None:
         return result
     return result + times(xp, p, times(xp, 2.0 * z, log_sum_exp_of(xp, f)))
+
+
+def slope_of_number(xp: Any, f: Row, label: Label) -> Array:
+    share = label.of_number / (1.0 + f.others)
+    p = xp.where(f.top, 1.0, f.exponential) * share
+    of_label = xp.where(f.top, -(f.others * share), p - 1.0)
+    return xp.where(label.hot(xp, p), of_label, p)
 
 
 def curvature_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:

@@ -53,8 +53,8 @@ class Kernel(NamedTuple):
     static: dict[str, bool]
     per_row: frozenset[str] | None = None  # of rows of classes: which arguments are
 
-    def traced(self) -> Traced:
-        graph = None if self.per_row is None else RowGraph(self.per_row)
+    def traced(self, of_rows: type[RowGraph] = RowGraph) -> Traced:
+        graph = None if self.per_row is None else of_rows(self.per_row)
         return trace(self.function, self.arguments, graph, **self.static)
 
     def taken(self) -> Iterator[tuple[Presence, tuple[int | float, ...]]]:

@@ -24,13 +24,21 @@ FLUSHED = 4  # as many numbers of float32 are added before float64 takes their s
 Lines = list[str]
 
 
+class HostGraph(RowGraph):
+    def difference(self, a: Node, b: Node) -> Node:
+        """With what is one a row made once (`host/elementary.h`)."""
+        parts = ("origin", "lowest", "round", "scale")
+        of_row = (self.node(f"difference_{part}", b) for part in parts)
+        return self.node("exp_from", a, *of_row)
+
+
 class RowKernel:
     """A kernel's graph, cut into passes; nodes by identity, since `==` draws."""
 
     def __init__(self, kernel: Kernel) -> None:
         assert kernel.per_row is not None
         self.name, self.per_row = kernel.name, kernel.per_row
-        self.outputs, self.inputs = kernel.traced()
+        self.outputs, self.inputs = kernel.traced(HostGraph)
         self.nodes = operations(self.outputs)
         graph = self.nodes[0].graph
         assert isinstance(graph, RowGraph)
@@ -146,9 +154,11 @@ class RowKernel:
         if has(text, "index"):
             start = ["const REAL start = (REAL)(first + base);"]
             lines = ["const REAL index = start + FN(counting)[i];", *lines]
+        read = re.findall(r"\bin\d+(?=\[i\])", text) if level else []
         body = [
             "const int lanes = n - base < TILE ? (int)(n - base) : TILE;",
             *self._arrays(text, True, " + base"),
+            *(f"PREFETCH({name} + n);" for name in dict.fromkeys(read)),
             *start,
             "VECTORISED",
             *block("for (int i = 0; i < lanes; i++)", lines),

@@ -102,6 +102,14 @@ class RowGraph(Graph):
         """Of one a row, which may be more than 1."""
         return self.node("log1p_of_any", x)
 
+    def exp_of_difference(
+        self, a: Node, b: Node, none: Node, differentiable: bool
+    ) -> Node:
+        return self.where(none, 0.0, self.difference(a, b))
+
+    def difference(self, a: Node, b: Node) -> Node:
+        return self.node("exp_of_difference", a, b)
+
     def class_count(self, like: Node) -> Node:
         return self.node("class_count")
 

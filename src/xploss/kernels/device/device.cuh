@@ -74,6 +74,13 @@ INLINE double device_log(double x) { return log(x); }
 INLINE double device_log1p(double x) { return log1p(x); }
 INLINE double device_abs(double x) { return fabs(x); }
 INLINE REAL device_log1p_of_any(REAL x) { return device_log1p(x); }
+/* formulas/difference.py has the mathematics. */
+INLINE REAL device_exp_of_difference(REAL a, REAL b) {
+    const REAL difference = a - b, back = a - difference;
+    const REAL error = (a - (difference + back)) + (back - b);
+    const REAL rounded = device_exp(difference);
+    return rounded == 0 ? 0 : rounded * (1 + error);
+}
 INLINE MASK device_isinf(REAL x) { return -(MASK)(device_abs(x) == (REAL)INFINITY); }
 INLINE REAL device_where(MASK mask, REAL x, REAL y) { return mask ? x : y; }
 

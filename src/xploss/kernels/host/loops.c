@@ -13,6 +13,22 @@
 #define VECTORISED
 #endif
 
+/* TILE elements of what is read next, while this is computed: a row is often less than
+   what processors fetch by themselves.  It may lie behind the end, where nothing is. */
+#if defined(__GNUC__)
+#define PREFETCH(at) \
+    for (int line = 0; line < TILE * (int)sizeof(REAL); line += 64) \
+        __builtin_prefetch((const char *)(at) + line)
+#else
+#define PREFETCH(at) (void)0
+#endif
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define SHUFFLED __builtin_shufflevector
+#endif
+#endif
+
 /* 16 bits: widened exactly, rounded once to the nearest, of two to the even one. */
 
 INLINE float of_float16(uint16_t half) {

@@ -63,6 +63,9 @@ typedef struct {
     void (*weigh)(Size n, void *values, const void *weights);
     void (*mask)(Size n, void *values, const void *where);
     void (*scale)(Size n, void *values, double scale);
+    /* Elements of lines, one behind the other, to as many lines as there are columns. */
+    void (*transpose)(Size lines, Size columns, const char *from, ptrdiff_t from_line,
+                      char *to, ptrdiff_t to_line);
     /* Of rows in a tile, the elements at the class of a number. */
     void (*pick)(Size n, Size classes, const void *tile, const void *numbers, void *to);
     double (*sum)(Size n, const void *values);

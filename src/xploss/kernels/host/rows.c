@@ -135,6 +135,19 @@ static void read_block(const Rows *rows, RowSpace *space, Size start, Size n) {
     }
 }
 
+/* Where the classes of a row lie in a row, and the rows in a line: of the first of `n`
+   rows, the first class, or NULL. */
+static char *in_lines(const View *view, const Job *job, Size start, Size n) {
+    const Array *array = view->array;
+    Place place;
+    go_to(&place, view, start);
+    char *at = view->data + place.offset;
+    int there = array->type == job->loops->type && (size_t)at % job->loops->size == 0
+        && array->class_stride == (ptrdiff_t)job->loops->size
+        && view->strides[view->axes - 1] % (ptrdiff_t)job->loops->size == 0;
+    return there && run_from(&place, view, n) == n ? at : NULL;
+}
+
 /* `n` classes from `first` on, of TILE rows. */
 static void read_across(const Rows *rows, int k, Size start, Size rows_here, Size first,
                         Size n, char *space) {
@@ -142,6 +155,14 @@ static void read_across(const Rows *rows, int k, Size start, Size rows_here, Siz
     const Array *array = &job->argument[k];
     if (!array->data) return;
     Size line = TILE * (Size)job->loops->size;
+    const View *view = &rows->argument[k];
+    char *at = in_lines(view, job, start, rows_here);
+    if (at) {
+        at += first * array->class_stride;
+        ptrdiff_t from_line = view->strides[view->axes - 1];
+        job->loops->transpose(rows_here, n, at, from_line, space, line);
+        return;
+    }
     for (Size j = 0; j < n; j++) {
         ptrdiff_t away = (first + j) * array->class_stride;
         copy(&rows->argument[k], away, job->loops, start, rows_here, space + j * line);
@@ -181,8 +202,18 @@ static void write_across(const Rows *rows, const RowSpace *space, int k, Size st
         if (job->has_weights) job->loops->weigh(rows_here, values, space->weights);
         if (job->has_where) job->loops->mask(rows_here, values, space->where);
         if (job->has_scale[k]) job->loops->scale(rows_here, values, job->scale[k]);
-        ptrdiff_t away = (first + j) * job->output[k].class_stride;
-        write(&rows->output[k], away, job->loops, start, rows_here, values);
+    }
+    const View *view = &rows->output[k];
+    ptrdiff_t stride = job->output[k].class_stride;
+    char *at = in_lines(view, job, start, rows_here);
+    if (at) {
+        job->loops->transpose(n, rows_here, space->result[k], line, at + first * stride,
+                              view->strides[view->axes - 1]);
+        return;
+    }
+    for (Size j = 0; j < n; j++) {
+        const char *values = space->result[k] + j * line;
+        write(view, (first + j) * stride, job->loops, start, rows_here, values);
     }
 }
 

@@ -1,0 +1,37 @@
+"""exp(a - b), without what rounding a - b loses.
+
+The rounding of a difference, an absolute one, is a relative one of its exponential: as
+much as (a - b) / 2 units.  It is known exactly, being a difference of such differences,
+and
+
+    exp(a - b) = exp(d) * (1 + e),    d = a - b as it is rounded, e = (a - b) - d.
+
+Source: the error of a difference is in Knuth, "The Art of Computer Programming", volume
+2, 4.2.2.
+"""
+
+from typing import Any
+
+from .record import Array
+
+
+def exp_of_difference(
+    xp: Any, a: Array, b: Array, none: Array, differentiable: bool
+) -> Array:
+    """Where a <= b; 0 where there is to be `none`.  `differentiable` at infinities, of
+    which no NaN may reach a derivative."""
+    difference = a - b
+    rounded = xp.exp(xp.where(none, -float("inf"), difference))
+    if differentiable:
+        infinite = xp.isinf(difference) | xp.isinf(b)
+        operands = xp.where(infinite, 0.0, a), xp.where(infinite, 0.0, b)
+        return rounded * (1.0 + error(*operands))
+    # The error of an infinite difference is NaN.
+    return xp.where(rounded == 0.0, 0.0, rounded * (1.0 + error(a, b)))
+
+
+def error(a: Array, b: Array) -> Array:
+    """Of the rounded a - b: what exact minus rounded is."""
+    difference = a - b
+    back = a - difference
+    return (a - (difference + back)) + (back - b)
