@@ -138,11 +138,10 @@ def test_the_first_of_the_largest(shape, axis, dtype, name):
     """Among many that are equal, wherever they lie; beside a NaN, that of no class."""
     rng = np.random.default_rng(3)
     formula = SOFTMAX_CROSS_ENTROPY._replace(class_axis=axis)
-    row = tuple(1 if k == axis else n for k, n in enumerate(shape))
     for hidden in (0.0, 0.02):
         x = rng.integers(0, 4, shape).astype(dtype)
         x[rng.random(shape) < hidden] = np.nan
-        arguments = (x, None, np.zeros(row), None, None, None)
+        arguments = (x, np.zeros_like(x), None, None, None, None)
         job = Job(formula, arguments, (dtype,)).with_statistic(dtype)
         _, top, _ = Compiled(name).evaluate(job)
         right = np.argmax(x, axis=axis, keepdims=True).astype(dtype)

@@ -178,10 +178,11 @@ def test_rows(heard, world, layout, shape, kind, case, way):
 
 
 def test_all_reduces_of_rows(heard):
-    """Of numbers: the largest, its class, its logit, a sum, the label's logit."""
+    """Of numbers, of a loss and its backward: the largest, the label's logit, a sum;
+    the label's logit again."""
     for *_, process in heard[2]:
         key = "Shard(1)", EVEN
-        for way, sent in (("value_and_grad", 5), ("backward", 6), ("grad_and_hess", 4)):
+        for way, sent in (("value_and_grad", 5), ("backward", 4), ("grad_and_hess", 4)):
             assert len(process[*key, "numbers", "mean", way].sent) == sent
         for way, sent in (("value_and_grad", 8), ("backward", 9), ("grad_and_hess", 7)):
             assert len(process[*key, "masses", "mean", way].sent) == sent

@@ -409,9 +409,9 @@ def test_what_is_sent_does_not_grow_with_the_classes(classes):
     assert found == all_reduces(256, 256, 256, 512)
 
 
-def test_of_few_classes_a_number_a_device_is_gathered():
+def test_of_masses_of_few_classes_a_number_a_device_is_gathered():
     """Of JAX's own argmax: each device's largest, and its number, of each row."""
-    logits, labels = drawn_rows("numbers", (64, 32))
+    logits, labels = drawn_rows("masses", (64, 32))
     layout = LAYOUTS["8, classes"]
     given = {"logits": logits, "labels": labels}
     _, found = compiled_rows(layout, of_rows(VALUE, {}), given)

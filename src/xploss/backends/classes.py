@@ -3,7 +3,10 @@
 from typing import Any
 
 from .._arrays import Array, dtype_name
-from ..formulas.difference import exp_of_difference
+from ..formulas.difference import (
+    differentiable_exp_of_difference,
+    exp_of_difference,
+)
 
 MOST_NUMBERS = 1 << 24  # that float32 tells apart
 
@@ -28,10 +31,16 @@ class Classes:
         """C."""
         return logits.shape[self.axis]
 
-    def exp_of_difference(
-        self, a: Array, b: Array, none: Array, differentiable: bool
+    def exp_of_difference(self, a: Array, b: Array) -> Array:
+        return exp_of_difference(self, a, b)
+
+    def differentiable_exp_of_difference(
+        self, a: Array, b: Array, none: Array
     ) -> Array:
-        return exp_of_difference(self, a, b, none, differentiable)
+        return differentiable_exp_of_difference(self, a, b, none)
+
+    def class_max(self, values: Array) -> Array:
+        return self.backend.xp.max(values, axis=self.axis, keepdims=True)
 
     def class_sum(self, values: Array) -> Array:
         return self.backend.class_sum(values, self.axis)

@@ -20,8 +20,8 @@ from .base import Backend
 from .classes import Classes
 from .job import Job
 
-PARTS = 4  # of a row, that are added one by one
-STRETCHES = 16  # of a row at most: as many devices may have a share of its classes
+PARTS = 8  # of a row, that are added one by one
+HALVED = 16  # at most, half of which are
 FEW_CLASSES = 32
 
 
@@ -75,19 +75,19 @@ class Jax(Backend):
     def class_sum(self, values: Any, axis: int) -> Any:
         """Along a row too XLA adds one by one: 9 ulp off in 1,000 classes.
 
-        Of PARTS at a time, whose transpose is as simple as that of a sum; within each
-        of a few stretches, so that classes on several devices are added where they are.
+        Of a few parts at a time, whose transpose is as simple as that of a sum; within
+        each of some stretches, so that classes on several devices are added where they
+        are.
         """
         axis %= values.ndim
         classes, after = values.shape[axis], values.shape[axis + 1 :]
-        if classes <= PARTS:
-            return super().class_sum(values, axis)
-        of_few = math.gcd(classes, STRETCHES)
-        stretches = (*values.shape[:axis], of_few, classes // of_few, *after)
-        values = values.reshape(stretches)
-        while values.shape[axis + 1] > PARTS:
+        stretches = math.gcd(classes, jax.device_count())
+        shape = (*values.shape[:axis], stretches, classes // stretches, *after)
+        values = _kept(values).reshape(shape)
+        while values.shape[axis + 1] > HALVED:
             values = _kept(_sum_of_parts(values, axis + 1))
-        return super().class_sum(_kept(jnp.sum(values, axis=axis + 1)), axis)
+        halves = _sum_of_halves(values, axis + 1)
+        return jnp.sum(_kept(halves), axis=axis, keepdims=True)
 
     def within_rows(self, axis: int) -> Classes:
         return _Classes(self, axis)
@@ -146,13 +146,22 @@ def _kept(sums: Any) -> Any:
     return jax.lax.optimization_barrier(sums)
 
 
+def _sum_of_halves(values: Any, axis: int) -> Any:
+    first, second = jnp.split(values, [values.shape[axis] // 2], axis=axis)
+    return jnp.sum(first, axis=axis) + jnp.sum(second, axis=axis)
+
+
 def _sum_of_parts(values: Any, axis: int) -> Any:
+    """Of as many as leave no rest, for which all would be written anew."""
     classes = values.shape[axis]
-    length = -(-classes // PARTS)
+    divisors = (n for n in range(PARTS, PARTS // 4, -1) if classes % n == 0)
+    parts = next(divisors, PARTS)
+    length = -(-classes // parts)
     rest = [(0, 0)] * values.ndim
-    rest[axis] = (0, length * PARTS - classes)
-    shape = (*values.shape[:axis], PARTS, length, *values.shape[axis + 1 :])
-    return jnp.sum(jnp.pad(values, rest).reshape(shape), axis=axis)
+    rest[axis] = (0, length * parts - classes)
+    shape = (*values.shape[:axis], parts, length, *values.shape[axis + 1 :])
+    padded = values if classes == length * parts else jnp.pad(values, rest)
+    return jnp.sum(padded.reshape(shape), axis=axis)
 
 
 # ---- one compiled call ---------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What a backend is asked to evaluate."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..formulas.record import Formula, Function
@@ -27,6 +28,12 @@ class Job(NamedTuple):
     def function(self) -> Function:
         function: Function = getattr(self.formula, self.quantity)
         return function
+
+    def undifferentiated(self) -> Function:
+        """The function, where nobody differentiates through it."""
+        if self.quantity == "slope_and_curvature":  # which has no such option
+            return self.function()
+        return partial(self.function(), **dict.fromkeys(self.formula.static, False))
 
     def per_class(self) -> tuple[bool, ...]:
         """Of a formula of rows: which outputs are one a class, the others one a row."""

@@ -7,7 +7,6 @@ traffic.
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,11 +86,7 @@ class NumPy(Backend):
 
     def applied(self, job: Job, arguments: tuple[Any, ...]) -> Any:
         """Nothing is differentiated here."""
-        function = job.function()
-        if job.quantity != "slope_and_curvature":
-            fixed = dict.fromkeys(job.formula.static, False)
-            function = partial(function, **fixed)
-        return self.formula(function, arguments, job.formula.class_axis)
+        return self.formula(job.undifferentiated(), arguments, job.formula.class_axis)
 
     def by_blocks(self, job: Job) -> tuple[Any, ...]:
         if job.formula.class_axis is not None:

@@ -94,6 +94,10 @@ class _Part(Classes):
     def _sum(self, values: Array) -> list[Array]:
         return [self.backend.partial_sum(values, (self.axis,), keepdims=True)]
 
+    def class_max(self, values: Array) -> Array:
+        pair = self._over_row(self._largest, values)
+        return self._cast(pair[0], values.dtype) if pair else LATER
+
     def argmax(self, logits: Array) -> Array:
         pair = self._over_row(self._largest, logits)
         if not pair:
@@ -137,11 +141,10 @@ def _of_part(
     finds: bool,
     within: Classes,
     *arguments: Any,
-    **static: Any,
 ) -> Any:
     """A formula's function of a part; or what it finds there, along the class axis."""
     part = _Part(within, classes, start, known)
-    outputs = function(part, *arguments, **static)
+    outputs = function(part, *arguments)
     if not finds:
         return outputs
     xp = within.backend.xp
@@ -162,7 +165,7 @@ def passes_of(job: Job) -> tuple[Pass, ...]:
     arguments = tuple(map(one, job.arguments))
     while True:
         part = _Part(within, 1, 0, known)
-        NUMPY.run(None, job.function(), part, *arguments)
+        NUMPY.run(None, job.undifferentiated(), part, *arguments)
         if not part.found:
             return tuple(passes)
         passes.append(tuple((call, len(n)) for call, n in part.found.items()))
@@ -238,13 +241,13 @@ class _Block(NamedTuple):
             )
             function = partial(
                 _of_part,
-                self.job.function(),
+                self.job.undifferentiated(),
                 self.cut.starts[-1],
                 self.start + start,
                 known,
                 finds,
             )
-            changed: dict[str, Any] = {self.job.quantity: function}
+            changed: dict[str, Any] = {self.job.quantity: function, "static": ()}
             of_part = formula._replace(**changed)
             yield along, self.job.with_traced(piece)._replace(formula=of_part)
 

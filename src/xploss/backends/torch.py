@@ -206,6 +206,9 @@ class _Classes(Classes):
             return self.backend.reusable_sum(self.argmax_by_maximum(logits))
         return super().argmax(logits)
 
+    def class_max(self, values: Any) -> Any:
+        return self.backend.reusable_sum(super().class_max(values))
+
     def pick(self, values: Any, numbers: Any) -> Any:
         """A subclass may have its classes apart."""
         if not numbers.ndim or not _is_ordinary(values):

@@ -15,19 +15,20 @@ from typing import Any
 from .record import Array
 
 
-def exp_of_difference(
-    xp: Any, a: Array, b: Array, none: Array, differentiable: bool
-) -> Array:
-    """Where a <= b; 0 where there is to be `none`.  `differentiable` at infinities, of
-    which no NaN may reach a derivative."""
+def exp_of_difference(xp: Any, a: Array, b: Array) -> Array:
+    """Where a <= b."""
+    rounded, rest = xp.exp(a - b), error(a, b)
+    # That of an infinite difference is NaN.
+    return rounded * (1.0 + xp.where(rest == rest, rest, 0.0))
+
+
+def differentiable_exp_of_difference(xp: Any, a: Array, b: Array, none: Array) -> Array:
+    """0 where there is to be `none`; at infinities no NaN reaches a derivative."""
     difference = a - b
+    infinite = xp.isinf(difference) | xp.isinf(b)
+    operands = xp.where(infinite, 0.0, a), xp.where(infinite, 0.0, b)
     rounded = xp.exp(xp.where(none, -float("inf"), difference))
-    if differentiable:
-        infinite = xp.isinf(difference) | xp.isinf(b)
-        operands = xp.where(infinite, 0.0, a), xp.where(infinite, 0.0, b)
-        return rounded * (1.0 + error(*operands))
-    # The error of an infinite difference is NaN.
-    return xp.where(rounded == 0.0, 0.0, rounded * (1.0 + error(a, b)))
+    return rounded * (1.0 + error(*operands))
 
 
 def error(a: Array, b: Array) -> Array:

@@ -7,7 +7,7 @@ Scalar = Any  # a number or a 0-d array; None where there is no such option
 
 
 # Of a row's statistic, where it is known: behind a formula's own arguments.
-STATISTIC = ("top", "others")
+STATISTIC = ("pivot", "others")
 
 
 class Function(Protocol):
@@ -52,8 +52,8 @@ class Formula(NamedTuple):
     per_class: bool = False
     # Which of `traced` are one a row, or one for all; the others are one a class.
     per_row: tuple[str, ...] = ()
-    # (value, k, r), and the slope by the first argument from (*arguments, k, r): the
-    # two numbers of a row that are kept for a derivative.
+    # (value, *statistic), and the slope by the first argument from (*arguments,
+    # *statistic): the two numbers of a row that are kept for a derivative.
     value_and_statistic: Function | None = None
     slope_by_statistic: Function | None = None
 

@@ -46,6 +46,7 @@ log-sum-exp and softmax functions", 2021.
 
 from typing import Any, NamedTuple
 
+from . import softmax_of_class as of_class
 from .class_masses import (
     Label,
     by_class_weight,
@@ -92,7 +93,10 @@ def row(
     largest = xp.pick(logits, number)
     # At k it is 0 where m is infinite too.
     gap = xp.where(top, 0.0, largest - logits)
-    exponential = xp.exp_of_difference(logits, largest, top, differentiable)
+    if differentiable:
+        exponential = xp.differentiable_exp_of_difference(logits, largest, top)
+    else:
+        exponential = xp.where(top, 0.0, xp.exp_of_difference(logits, largest))
     if others is None:
         others = xp.class_sum(exponential)
     return Row(logits, number, top, largest, gap, exponential, others)
@@ -134,7 +138,7 @@ def slope_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
     """
     p = probabilities(xp, f)
     if label.masses is None:
-        result = slope_of_number(xp, f, label)
+        result = xp.where(label.hot(xp, p), -complements(xp, f, p), p) * label.of_number
     else:
         total = label.total(xp)
         rest = xp.class_sum(xp.where(f.top, 0.0, label.masses))
@@ -144,13 +148,6 @@ def slope_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
     if z is None:
         return result
     return result + times(xp, p, times(xp, 2.0 * z, log_sum_exp_of(xp, f)))
-
-
-def slope_of_number(xp: Any, f: Row, label: Label) -> Array:
-    share = label.of_number / (1.0 + f.others)
-    p = xp.where(f.top, 1.0, f.exponential) * share
-    of_label = xp.where(f.top, -(f.others * share), p - 1.0)
-    return xp.where(label.hot(xp, p), of_label, p)
 
 
 def curvature_of(xp: Any, f: Row, label: Label, z: Scalar) -> Array:
@@ -200,13 +197,24 @@ def parts(
     return f, label_of(xp, logits, *label), z
 
 
+def is_of_class(options: tuple[Any, ...], differentiable: bool) -> bool:
+    """Whether `softmax_of_class.py` has it."""
+    _, numbers, *others = options[:5]
+    alone = all(option is None for option in others)
+    return alone and numbers is not None and not differentiable
+
+
 def value(xp: Any, logits: Array, *options: Any, differentiable: bool = True) -> Array:
     """L of a row."""
+    if is_of_class(options, differentiable):
+        return of_class.loss_of(xp, of_class.row(xp, logits, options[1]))
     return loss_of(xp, *parts(xp, logits, *options, differentiable=differentiable))
 
 
 def slope(xp: Any, logits: Array, *options: Any, differentiable: bool = True) -> Array:
     """dL/dx."""
+    if is_of_class(options, differentiable):
+        return of_class.slope_of(xp, of_class.row(xp, logits, options[1]))
     return slope_of(xp, *parts(xp, logits, *options, differentiable=differentiable))
 
 
@@ -214,24 +222,31 @@ def value_and_slope(
     xp: Any, logits: Array, *options: Any, differentiable: bool = True
 ) -> tuple[Array, Array]:
     """(L, dL/dx) from one exponential."""
+    if is_of_class(options, differentiable):
+        f = of_class.row(xp, logits, options[1])
+        return of_class.loss_of(xp, f), of_class.slope_of(xp, f)
     made = parts(xp, logits, *options, differentiable=differentiable)
     return loss_of(xp, *made), slope_of(xp, *made)
 
 
 def value_and_statistic(
-    xp: Any, logits: Array, *options: Any, differentiable: bool = True
+    xp: Any, logits: Array, *options: Any, differentiable: bool = False
 ) -> tuple[Array, Array, Array]:
-    """(L, k, r)."""
+    """(L, k, r); or (L, m, r), where the label is a class alone."""
+    if is_of_class(options, differentiable):
+        f = of_class.row(xp, logits, options[1])
+        return of_class.loss_of(xp, f), f.largest, f.others
     made = parts(xp, logits, *options, differentiable=differentiable)
     return loss_of(xp, *made), made[0].number, made[0].others
 
 
 def slope_by_statistic(
-    xp: Any, logits: Array, *arguments: Any, differentiable: bool = True
+    xp: Any, logits: Array, *arguments: Any, differentiable: bool = False
 ) -> Array:
-    """dL/dx from (*options, k, r)."""
-    *options, number, others = arguments
-    known = number, others
+    """dL/dx from (*options, *statistic), which is that of `value_and_statistic`."""
+    options, known = arguments[:-2], arguments[-2:]
+    if is_of_class(options, differentiable):
+        return of_class.slope_of(xp, of_class.row(xp, logits, options[1], known))
     made = parts(xp, logits, *options, differentiable=differentiable, statistic=known)
     return slope_of(xp, *made)
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from .catalogue import Kernel
 from .rows import Lines, RowKernel, block, has, statements
 from .text import number
-from .trace import Node
+from .trace import Node, RowGraph
 
 BLOCK = 256  # threads
 EACH = 4  # elements of a thread at a time
@@ -225,6 +225,8 @@ class _Elements(_Writer):
 class _Rows(_Writer, RowKernel):
     """Each thread has some classes of a row, and all that is one a row."""
 
+    namespace = RowGraph
+
     def __init__(self, kernel: Kernel, version: Version) -> None:
         self.version = version
         super().__init__(kernel)
@@ -248,7 +250,8 @@ class _Rows(_Writer, RowKernel):
             "largest.first == largest.first"  # of a NaN it is the number of no class
         )
         top = f"({known} ? largest.second : {number(math.nan)})"
-        of_largest = {"argmax": top, "largest": "largest.first"}
+        largest = dict.fromkeys(("largest", "class_max"), "largest.first")
+        of_largest = {"argmax": top, **largest}
         return of_largest.get(node.operation)
 
     def _sum(self, node: Node) -> str:
@@ -259,6 +262,9 @@ class _Rows(_Writer, RowKernel):
 
     def _compared(self, value: str) -> str:
         return f"largest.compare({value}, index);"
+
+    def _raised(self, value: str) -> str:
+        return f"largest.compare({value}, 0);"
 
     def _added(self, node: Node, value: str) -> str:
         return f"{self._sum(node)}.add({value});"

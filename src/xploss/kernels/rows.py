@@ -13,6 +13,7 @@ the other.
 import math
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from .catalogue import Kernel, row_kernels
@@ -21,11 +22,17 @@ from .trace import OF_ROWS, OVER_ROWS, Node, RowGraph, operations
 
 FLUSHED = 4  # as many numbers of float32 are added before float64 takes their sum
 
+# What takes the largest of lanes.
+MERGING = {
+    "class_max": "FN(merge_maximum)(state->largest);",
+    "argmax": "FN(merge_largest)(state->largest, state->top);",
+}
+
 Lines = list[str]
 
 
 class HostGraph(RowGraph):
-    def difference(self, a: Node, b: Node) -> Node:
+    def exp_of_difference(self, a: Node, b: Node) -> Node:
         """With what is one a row made once (`host/elementary.h`)."""
         parts = ("origin", "lowest", "round", "scale")
         of_row = (self.node(f"difference_{part}", b) for part in parts)
@@ -35,10 +42,12 @@ class HostGraph(RowGraph):
 class RowKernel:
     """A kernel's graph, cut into passes; nodes by identity, since `==` draws."""
 
+    namespace: type[RowGraph] = HostGraph
+
     def __init__(self, kernel: Kernel) -> None:
         assert kernel.per_row is not None
         self.name, self.per_row = kernel.name, kernel.per_row
-        self.outputs, self.inputs = kernel.traced(HostGraph)
+        self.outputs, self.inputs = kernel.traced(self.namespace)
         self.nodes = operations(self.outputs)
         graph = self.nodes[0].graph
         assert isinstance(graph, RowGraph)
@@ -86,7 +95,8 @@ class RowKernel:
         # Of a NaN the number is that of no class.
         known = "-(MASK)(state->largest[i] == state->largest[i])"
         top = f"FN(where)({known}, state->top[i], {number(math.nan)})"
-        of_largest = {"argmax": top, "largest": "state->largest[i]"}
+        largest = dict.fromkeys(("largest", "class_max"), "state->largest[i]")
+        of_largest = {"argmax": top, **largest}
         return of_largest.get(node.operation)
 
     def _sum(self, node: Node) -> str:
@@ -124,15 +134,19 @@ class RowKernel:
         targets = [*(n.operands[0] for n in over), *outputs.values()]
         lines, name = statements(targets, lambda n: self._at_hand(n, level, at))
         for node in over:
-            value = name(node.operands[0])
-            compares = node.operation == "argmax"
-            lines.append(
-                self._compared(value) if compares else self._added(node, value)
-            )
+            taken: dict[str, Callable[[str], str]] = {
+                "class_sum": partial(self._added, node),
+                "class_max": self._raised,
+                "argmax": self._compared,
+            }
+            lines.append(taken[node.operation](name(node.operands[0])))
         return lines + [self._stored(k, name(o)) for k, o in outputs.items()]
 
     def _compared(self, value: str) -> str:
         return f"FN(compare)(&state->largest[i], &state->top[i], {value}, index);"
+
+    def _raised(self, value: str) -> str:
+        return f"FN(raise)(&state->largest[i], {value});"
 
     def _added(self, node: Node, value: str) -> str:
         return f"FN(accumulate)(&{self._sum(node)}, i, {value});"
@@ -154,11 +168,12 @@ class RowKernel:
         if has(text, "index"):
             start = ["const REAL start = (REAL)(first + base);"]
             lines = ["const REAL index = start + FN(counting)[i];", *lines]
-        read = re.findall(r"\bin\d+(?=\[i\])", text) if level else []
+        arrays = re.findall(r"\b(?:in|out)\d+(?=\[i\])", text)
+        fetched = dict.fromkeys(arrays) if level == self.last - 1 else []
         body = [
             "const int lanes = n - base < TILE ? (int)(n - base) : TILE;",
             *self._arrays(text, True, " + base"),
-            *(f"PREFETCH({name} + n);" for name in dict.fromkeys(read)),
+            *(f"PREFETCH({name} + n);" for name in fetched),
             *start,
             "VECTORISED",
             *block("for (int i = 0; i < lanes; i++)", lines),
@@ -215,7 +230,7 @@ class RowKernel:
 
     def _begun(self, level: int) -> Lines:
         """Sums and the largest at their start, or of lanes merged."""
-        has_largest = any(n.operation == "argmax" for n in self.nodes)
+        has_largest = any(n.operation in MERGING for n in self.nodes)
         if level == 0:
             largest = ["FN(no_largest)(state->largest, state->top);"] * has_largest
             return largest + [
@@ -224,8 +239,7 @@ class RowKernel:
         over = self._over(level - 1)
         sums = [self._sum(n) for n in over if n.operation == "class_sum"]
         merged = [f"FN(merge_sum)(&{s});" for s in sums]
-        if len(over) > len(sums):
-            merged.append("FN(merge_largest)(state->largest, state->top);")
+        merged += [MERGING[n.operation] for n in over if n.operation in MERGING]
         return [*(f"FN(flush)(&{s});" for s in sums), *block("if (n == 1)", merged)]
 
     # ---- the whole -------------------------------------------------------------------
@@ -295,7 +309,7 @@ class RowKernel:
 
 
 def _goes_over(node: Node) -> bool:
-    return node.operation in ("class_sum", "argmax")
+    return node.operation in ("class_sum", *MERGING)
 
 
 def _places(nodes: Iterable[Node]) -> dict[int, int]:

@@ -74,7 +74,7 @@ class Graph:
 
 
 # Of rows of classes: what goes over a row, and what else is one a row.
-OVER_ROWS = ("class_sum", "argmax", "largest")
+OVER_ROWS = ("class_sum", "class_max", "argmax", "largest")
 OF_ROWS = (*OVER_ROWS, "picked", "class_count")
 
 
@@ -102,19 +102,21 @@ class RowGraph(Graph):
         """Of one a row, which may be more than 1."""
         return self.node("log1p_of_any", x)
 
-    def exp_of_difference(
-        self, a: Node, b: Node, none: Node, differentiable: bool
-    ) -> Node:
-        return self.where(none, 0.0, self.difference(a, b))
-
-    def difference(self, a: Node, b: Node) -> Node:
+    def exp_of_difference(self, a: Node, b: Node) -> Node:
         return self.node("exp_of_difference", a, b)
+
+    def differentiable_exp_of_difference(self, a: Node, b: Node, none: Node) -> Node:
+        """Which nobody differentiates."""
+        return self.where(none, 0.0, self.exp_of_difference(a, b))
 
     def class_count(self, like: Node) -> Node:
         return self.node("class_count")
 
     def class_sum(self, values: Node) -> Node:
         return self.node("class_sum", values)
+
+    def class_max(self, values: Node) -> Node:
+        return self.node("class_max", values)
 
     def argmax(self, values: Node) -> Node:
         return self.node("argmax", values)

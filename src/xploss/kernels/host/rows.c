@@ -33,6 +33,13 @@ typedef struct {
     double weights[TILE], where[TILE];
 } RowSpace;
 
+/* What is read soon; of a row in memory all at once take the time of one. */
+#if defined(__GNUC__)
+#define FETCH(at) __builtin_prefetch(at)
+#else
+#define FETCH(at) (void)0
+#endif
+
 static int is_of_class(unsigned bits, int k) { return (int)(bits >> k & 1u); }
 
 /* ---- memory ----------------------------------------------------------------------- */
@@ -110,12 +117,16 @@ static void pick(const Rows *rows, RowSpace *space, int p, Size start, Size n,
         job->loops->pick(n, job->classes, space->argument[input], numbers, to);
         return;
     }
-    for (Size i = 0; i < n; i++, to += size) {
+    const char *from[TILE];
+    for (Size i = 0; i < n; i++) {
         double number = number_of(job, numbers, i);
         int there = number >= 0 && number < (double)job->classes;
         Size at = there ? (Size)number : 0;
-        const char *row = at_row(&rows->argument[input], start + i);
-        job->loops->read[array->type](1, row + at * array->class_stride, 0, to);
+        from[i] = at_row(&rows->argument[input], start + i) + at * array->class_stride;
+        FETCH(from[i]);
+    }
+    for (Size i = 0; i < n; i++) {
+        job->loops->read[array->type](1, from[i], 0, to + i * size);
     }
 }
 
