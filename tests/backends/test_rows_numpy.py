@@ -7,6 +7,8 @@ from functools import partial
 import numpy as np
 import pytest
 from expected import each
+from mpmath import mp, mpf
+from reference import ulps
 
 import xploss
 from xploss.backends import numpy as host
@@ -126,6 +128,42 @@ def test_each_quantity_of_rows_is_compiled():
         )  # fmt: skip
         for function in filter(None, made):
             assert choices(record, function)
+
+
+# ---- exp(x - m) ----------------------------------------------------------------------
+
+# Of any size, about where the origin is moved (elementary.h), and powers of 2 apart.
+LARGEST = [0.0, 0.1, -3.7, 88.0, -150.25, *(s * x for s in (1, -1) for x in (
+    223.999, 224.0, 224.001, 1519.99, 1520.0, 1520.01, 5e3, 1.7e6, 3e30,
+))]  # fmt: skip
+
+
+@of_sets
+@of_dtypes
+@pytest.mark.parametrize("axis", [0, 1])
+def test_exponentials_of_differences(axis, dtype, name):
+    """The slope of the other of two classes, down to where it is subnormal, and 0."""
+    rng = np.random.default_rng(5)
+    least = -np.log(float(np.finfo(dtype).smallest_subnormal))
+    gaps = np.concatenate([rng.uniform(0, least + 3, 60), 10 ** rng.uniform(-9, 1, 20)])
+    largest = np.repeat(np.array(LARGEST, dtype), len(gaps))
+    others = (largest - np.tile(gaps, len(LARGEST)).astype(dtype)).astype(dtype)
+    x = np.stack([largest, others, np.full_like(others, -np.inf)], axis)
+    row = [len(others), len(others)]
+    row[axis] = 1
+    slope = SOFTMAX_CROSS_ENTROPY.slopes["logits"]
+    formula = SOFTMAX_CROSS_ENTROPY._replace(
+        value=slope, class_axis=axis, per_class=True
+    )
+    arguments = (x, None, np.zeros(row, dtype), None, None, None)
+    (slopes,) = Compiled(name).evaluate(Job(formula, arguments, (dtype,)))
+    of_other, of_none = np.take(slopes, 1, axis), np.take(slopes, 2, axis)
+    for m, other, made in zip(largest, others, of_other, strict=True):
+        with mp.workdps(60):
+            e = mp.exp(mpf(float(other)) - mpf(float(m)))
+            away = ulps(float(made), e / (1 + e), dtype)
+        assert away <= 4.0, f"exp({other} - {m}): {away} ulp"
+    assert (of_none == 0.0).all()
 
 
 # ---- what is known of a row ----------------------------------------------------------
