@@ -174,9 +174,12 @@ static void read_across(const Rows *rows, int k, Size start, Size rows_here, Siz
         job->loops->transpose(rows_here, n, at, from_line, space, line);
         return;
     }
+    int is_last = start + rows_here >= rows->rows;
+    const char *next = at_row(view, is_last ? start : start + rows_here);
     for (Size j = 0; j < n; j++) {
         ptrdiff_t away = (first + j) * array->class_stride;
-        copy(&rows->argument[k], away, job->loops, start, rows_here, space + j * line);
+        copy(view, away, job->loops, start, rows_here, space + j * line);
+        for (Size byte = 0; byte < line; byte += 64) FETCH(next + away + byte);
     }
 }
 
