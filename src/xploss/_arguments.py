@@ -25,6 +25,7 @@ from ._arrays import (
     kind,
     same_shape,
     same_size,
+    shape_of,
 )
 from .backends.base import Backend
 from .backends.numpy import BACKEND as NUMPY
@@ -57,8 +58,8 @@ def _by_own_word(name: str, argument: Any, wanted: str) -> Backend:
     backend = known(argument)
     if backend is None:
         raise TypeError(
-            f"`{name}` must be {wanted} of NumPy, PyTorch, JAX, CuPy, Dask or another "
-            f"array-API library; got {kind(argument)}, {argument!r:.40}"
+            f"`{name}` must be {wanted} of NumPy, PyTorch, JAX, CuPy, Dask, TensorFlow "
+            f"or another array-API library; got {kind(argument)}, {argument!r:.40}"
         )
     version = getattr(backend.xp, "__array_api_version__", OLDEST_STANDARD)
     if version < OLDEST_STANDARD:
@@ -190,7 +191,7 @@ class Anchor(NamedTuple):
         if is_number(labels):
             return number("labels", labels)
         self.check_alike("labels", labels)
-        shape = tuple(labels.shape)
+        shape = shape_of(labels)
         if shape and not same_shape(shape, self.shape):
             raise ValueError(
                 f"`labels` must have the shape of `{self.name}`, {self.shape}, or be a "
@@ -203,10 +204,10 @@ class Anchor(NamedTuple):
         if is_number(value):
             return finite(name, value)
         self.check_alike(name, value)
-        if tuple(value.shape):
+        if shape_of(value):
             raise ValueError(
                 f"`{name}` must be a number or an array of shape (); got shape "
-                f"{tuple(value.shape)}"
+                f"{shape_of(value)}"
             )
         return value
 
@@ -215,7 +216,7 @@ class Anchor(NamedTuple):
         if values is None or is_number(values):
             return values if values is None else finite(name, values)
         self.check_alike(name, values)
-        shape = tuple(values.shape)
+        shape = shape_of(values)
         if len(shape) == 1 < len(self.shape) and same_size(shape[0], self.shape[-1]):
             return self.xp.reshape(values, (1,) * (len(self.shape) - 1) + (-1,))
         if shape and not fits(shape, self.shape):
@@ -233,7 +234,7 @@ class Anchor(NamedTuple):
         if is_number(weights):
             return finite("weights", weights)
         self.check_alike("weights", weights)
-        self._check_spread("weights", tuple(weights.shape))
+        self._check_spread("weights", shape_of(weights))
         return weights
 
     def mask(self, where: Any) -> Any:
@@ -243,7 +244,7 @@ class Anchor(NamedTuple):
         if isinstance(where, BOOLEANS):
             return bool(where)
         self.check_alike("where", where, BOOLEAN)
-        self._check_spread("where", tuple(where.shape), "a boolean")
+        self._check_spread("where", shape_of(where), "a boolean")
         return where
 
     def check_alike(
@@ -304,7 +305,7 @@ def anchor(name: str, array: Any, dtypes: frozenset[str] = FLOATS) -> Anchor:
     """The first argument, checked: a floating array, unless `dtypes` says otherwise."""
     backend = backend_of(name, array)
     check_dtype(name, array, dtypes)
-    shape, device = tuple(array.shape), backend.device(array)
+    shape, device = shape_of(array), backend.device(array)
     return Anchor(name, array, backend, backend.xp, shape, device)
 
 

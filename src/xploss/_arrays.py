@@ -91,7 +91,8 @@ def dtype_name(array: Array) -> str:
     dtype = array.dtype
     if isinstance(dtype, np.dtype):
         return _numpy_name(dtype)
-    return str(dtype).rpartition(".")[2]
+    # TensorFlow's has a name, and is printed otherwise.
+    return getattr(dtype, "name", None) or str(dtype).rpartition(".")[2]
 
 
 @functools.lru_cache(64)
@@ -112,8 +113,14 @@ def is_narrow(array: Array) -> bool:
 # ---- shape -------------------------------------------------------------------------
 
 
+def shape_of(array: Array) -> tuple[Any, ...]:
+    """A size that is not known is None in the array API, and nan here, as in Dask."""
+    # A list, since PyTorch 2.7 cannot compile a tuple of a generator of sizes.
+    return tuple([math.nan if n is None else n for n in array.shape])
+
+
 def same_size(one: Any, other: Any) -> bool:
-    """Dask writes a size that it does not know as nan: it matches any."""
+    """A size that is not known matches any."""
     # Not `bool` of it, which PyTorch 2.7 cannot compile of a size that changes.
     same: bool = one == other or one != one or other != other
     return same

@@ -13,6 +13,7 @@ from ._arrays import (
     computing_dtype,
     count,
     same_shape,
+    shape_of,
 )
 from .backends.job import Job
 from .backends.table import listed
@@ -164,10 +165,10 @@ def gradient_and_hessian(call: Call) -> tuple[Any, Any]:
 def hessian_times(call: Call, vector: Array) -> Any:
     """The Hessian times a vector, which has the logits' shape."""
     call.anchor.check_alike("vector", vector, FLOATS)
-    if not same_shape(tuple(vector.shape), call.anchor.shape):
+    if not same_shape(shape_of(vector), call.anchor.shape):
         raise ValueError(
             f"`vector` must have the shape of `{call.anchor.name}`, "
-            f"{call.anchor.shape}; got shape {tuple(vector.shape)}"
+            f"{call.anchor.shape}; got shape {shape_of(vector)}"
         )
     return call.anchor.backend.enter(call.anchor.array, _hessian_times, call, vector)
 

@@ -23,6 +23,7 @@ from ._arrays import (
     is_number,
     same_shape,
     same_size,
+    shape_of,
 )
 from ._call import Call, loss_made_of, value
 from .backends.classes import MOST_NUMBERS, are_told_apart
@@ -76,7 +77,7 @@ def _labels(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
         _check_numbers(first, shape[axis])
         return None, _one_number(first, labels, shape[axis])
     first.check_alike("labels", labels)
-    got = tuple(labels.shape)
+    got = shape_of(labels)
     if len(got) == len(shape) and same_shape(got, shape):
         return labels, None
     _check_numbers(first, shape[axis])
@@ -121,7 +122,7 @@ def _class_weights(first: Anchor, class_weights: Any, axis: int) -> Any:
             f"{class_weights!r}; a number for all rows is `weights`"
         )
     first.check_alike("class_weights", class_weights)
-    got = tuple(class_weights.shape)
+    got = shape_of(class_weights)
     if len(got) != 1 or not same_size(got[0], classes):
         raise ValueError(
             f"`class_weights` must have one number a class, shape ({classes},); got "
@@ -159,7 +160,7 @@ def _kept(xp: Any, numbers: Any, ignored: float, mask: Any) -> Any:
 
 def _along_rows(first: Anchor, argument: Any, axis: int) -> Any:
     """What is one a row, with the class axis of size 1."""
-    if not getattr(argument, "shape", ()):
+    if not tuple(getattr(argument, "shape", ())):
         return argument
     return first.xp.expand_dims(argument, axis=axis)
 

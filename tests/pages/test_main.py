@@ -78,7 +78,7 @@ def test_all_is_well(everything):
 
 def test_it_needs_numpy_alone(numpy_alone):
     assert numpy_alone.returncode == 0, numpy_alone.stdout + numpy_alone.stderr
-    assert numpy_alone.stdout.splitlines()[-1].startswith("Run here: 1 of 6 libraries")
+    assert numpy_alone.stdout.splitlines()[-1].startswith("Run here: 1 of 7 libraries")
     assert "cpu" in row(numpy_alone.stdout, "NumPy")
     for name in list(PACKAGES)[1:]:
         assert "pip install" in row(numpy_alone.stdout, name)

@@ -42,6 +42,7 @@ class Backend:
     fuses: bool = False  # multiplies and adds in one rounding
     sum_ulps: float = 4.0  # what its sums of float32 and float64 are within
     has_values: bool = True
+    knows_sizes: bool = True  # before it runs
     around: Callable[[], contextlib.AbstractContextManager[Any]] = field(
         default=contextlib.nullcontext
     )
@@ -224,6 +225,62 @@ def _cupy() -> Iterator[Backend]:
     dtypes = ("float16", "float32", "float64")
     strided = layouts.PLAIN | layouts.EVERY_OTHER
     yield Backend(name, "cupy", dtypes, array, cupy.asnumpy, cost, layouts=strided)
+
+
+def _tensorflow() -> Iterator[Backend]:
+    import tensorflow as tf
+
+    # Cast by NumPy: TensorFlow's own operations write subnormal numbers as 0.
+    def array(values: np.ndarray, dtype: str) -> Any:
+        return tf.constant(np.asarray(values).astype(tf.as_dtype(dtype).as_numpy_dtype))
+
+    def numpy(tensor: Any) -> np.ndarray:
+        array = tensor.numpy()
+        return array.astype("float32") if tensor.dtype == tf.bfloat16 else array
+
+    def each(change: Callable[[Any], Any]) -> Callable[..., Any]:
+        def of_each(argument: Any) -> Any:
+            return change(argument) if tf.is_tensor(argument) else argument
+
+        return lambda f, *args, **options: f(
+            *map(of_each, args), **{k: of_each(v) for k, v in options.items()}
+        )
+
+    def in_function(sizes: Callable[[Any], Any], **how: Any) -> Callable[..., Any]:
+        """Traced anew each time, of tensors of such sizes."""
+
+        def call(f: Callable[..., Any], *args: Any, **options: Any) -> Any:
+            given = dict(enumerate(args)) | options
+            tensors = {k: a for k, a in given.items() if tf.is_tensor(a)}
+            names = list(tensors)
+
+            def run(*arguments: Any) -> Any:
+                now = given | dict(zip(names, arguments, strict=True))
+                return f(*(now.pop(k) for k in range(len(args))), **now)
+
+            specs = [tf.TensorSpec(sizes(a.shape), a.dtype) for a in tensors.values()]
+            return tf.function(run, specs, **how)(*tensors.values())
+
+        return call
+
+    def unknown(shape: Any) -> list[int | None]:
+        """But for those of size 1, along which an argument is spread."""
+        return [1 if n == 1 else None for n in shape]
+
+    options: dict[str, Any] = {"immutable": True}
+    yield Backend("tensorflow", "tensorflow", ALL, array, numpy, 4, **options)
+    calls = {
+        "variable": each(tf.Variable),
+        "function": in_function(list),
+        "sizeless": in_function(unknown),
+        "xla": in_function(list, jit_compile=True),
+    }
+    # What runs in a graph, or is compiled, reads and writes subnormal numbers as 0.
+    for name, call in calls.items():
+        flushes = name != "variable"
+        options |= {"call": call, "flushes": flushes, "cost": 100 if flushes else 10}
+        options |= {"knows_sizes": name != "sizeless"}
+        yield Backend(f"tensorflow-{name}", "tensorflow", ALL, array, numpy, **options)
 
 
 def installed() -> list[str]:

@@ -1,5 +1,6 @@
 """How arrays may lie in memory, for each to be tried."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,6 +32,13 @@ def _every_other(array: Any, *_: Any) -> Any:
 
 def _one_row(values: np.ndarray) -> np.ndarray:
     return values[:1] if values.ndim else values
+
+
+def transposed(array: Any) -> Any:
+    """TensorFlow has a function for it alone."""
+    if hasattr(array, "T"):
+        return array.T
+    return importlib.import_module("tensorflow").transpose(array)
 
 
 def _transposed(tensor: Any, *_: Any) -> Any:

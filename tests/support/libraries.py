@@ -10,4 +10,5 @@ LIBRARIES = {
     "jax": "jax",
     "cupy": "cupy",  # before Dask, which imports CuPy where it finds it
     "dask": "dask",
+    "tensorflow": "tensorflow",
 }

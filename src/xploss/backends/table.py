@@ -47,12 +47,20 @@ def _dask() -> Backend:
     return Dask(known)
 
 
+def _tensorflow() -> Backend:
+    from .tensorflow import BACKEND
+
+    return BACKEND
+
+
 TABLE = (
     Library("torch", "Tensor", _torch),
     Library("numpy", "ndarray", lambda: NUMPY),
     Library("jax", "Array", _jax),
     Library("cupy", "ndarray", _cupy),
     Library("dask.array", "Array", _dask),
+    Library("tensorflow", "Tensor", _tensorflow),
+    Library("tensorflow", "Variable", _tensorflow),
 )
 
 

@@ -15,13 +15,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+SIZES_BY = "call Dask's `.compute_chunk_sizes()`, or TensorFlow's `ensure_shape`"
+
+
 def with_leading_axes(name: str, values: Any, rank: int) -> Any:
     """`values` with size-1 axes in front, up to `rank` axes.
 
     So other libraries broadcast; the core wants it written out.
     """
     xp = backend_of(name, values).xp
-    missing = rank - values.ndim
+    missing = rank - len(values.shape)
     if missing <= 0:
         return values
     return xp.reshape(values, (1,) * missing + tuple(values.shape))
@@ -33,7 +36,8 @@ def with_leading_axes(name: str, values: Any, rank: int) -> Any:
 def listed(name: str, values: Any) -> Any:
     """A list as an array, which it has to be; text is no number.
 
-    A variable of Keras' and a column of pandas' are the array that they hold.
+    A variable of Keras' or TensorFlow's, and a column of pandas', are the array that
+    they hold.
     """
     if isinstance(values, list | tuple):
         try:
@@ -45,6 +49,8 @@ def listed(name: str, values: Any) -> Any:
         return anchor(name, array, REALS).array.astype(float)
     if type(values).__module__.partition(".")[0] == "keras":
         return getattr(values, "value", values)
+    if hasattr(values, "read_value"):
+        return values.read_value()
     return values.to_numpy() if hasattr(values, "to_numpy") else values
 
 

@@ -130,7 +130,7 @@ def softmax_cross_entropy(
 def _classes(first: Anchor, where: Any, axis: int) -> Any:
     """A mask of classes, as large as the logits; one of rows is of all their own."""
     first.check_alike("where", where, frozenset({"bool"}))
-    if where.ndim != len(first.shape):
+    if len(where.shape) != len(first.shape):
         where = first.xp.expand_dims(where, axis=axis)
     if not fits(tuple(where.shape), first.shape):
         raise ValueError(

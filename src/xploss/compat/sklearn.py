@@ -16,7 +16,7 @@ from .._arrays import FLOATS, REALS, dtype_name, is_number, same_shape
 from .._binary import binary_cross_entropy
 from .._categorical import categorical_cross_entropy
 from ..backends.table import known
-from ._shared import in_callers_words, listed
+from ._shared import SIZES_BY, in_callers_words, listed
 
 __all__ = [
     "log_loss",
@@ -138,10 +138,7 @@ def _checked(y_proba: Any) -> Anchor:
     if len(first.shape) not in (1, 2):
         raise ValueError(f"`y_proba` must have 1 or 2 axes; got shape {first.shape}")
     if first.shape[0] != first.shape[0]:
-        raise ValueError(
-            "`y_proba` has a length that Dask does not know; call its "
-            "`.compute_chunk_sizes()`"
-        )
+        raise ValueError(f"`y_proba` has a length that is not known; {SIZES_BY}")
     if first.xp is np:
         _check_range(first.array)
     return first

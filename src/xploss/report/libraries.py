@@ -67,6 +67,13 @@ LIBRARIES = (
     Library("JAX", "jax.numpy", "'xploss[jax]'", jax_devices, flushes=True),
     Library("CuPy", "cupy", "'xploss[cupy12]' (CUDA 13: cupy13)", cupy_devices),
     Library("Dask", "dask.array", "'xploss[dask]'", host_only, dtypes="numpy"),
+    Library(
+        "TensorFlow",
+        "tensorflow.experimental.numpy",
+        "'xploss[tensorflow]'",
+        host_only,
+        dtypes="tensorflow",
+    ),
 )
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._arguments import anchor, backend_of, check_axis
-from ..._arrays import FLOATS, REALS, dtype_name, fits, is_number
+from ..._arrays import FLOATS, REALS, dtype_name, fits, is_number, shape_of
 from ...backends.base import Backend
-from .._shared import cast, to_library_of
+from .._shared import SIZES_BY, cast, to_library_of
 from ._categorical import focal_of_masses, of_masses, of_numbers
 from ._functions import crossentropy, focal_crossentropy, together
 
@@ -41,12 +41,12 @@ def _fitted(name: str, values: Any, losses: tuple[Any, ...], axes: Any) -> Any:
     if values is None or is_number(values):
         return values
     xp = backend_of(name, values).xp
-    got = tuple(values.shape)
+    got = shape_of(values)
     if len(got) == len(losses) + 1 and got[-1] == 1:
         values = xp.squeeze(values, axis=-1)
     elif len(got) + 1 == len(losses) and losses[-1] == 1:
         values = _expanded(values, -1)
-    if values.ndim and not fits(tuple(values.shape), losses):
+    if values.ndim and not fits(shape_of(values), losses):
         raise ValueError(
             f"`{name}` must be a number or fit onto the losses, `y_pred` without the "
             f"axes {axes}, which are of shape {losses}; got shape {got}"
@@ -92,8 +92,7 @@ def _reduced(
         return loss(axis=None, reduction=over_all)
     if isinstance(size, float):
         raise ValueError(
-            f"`y_pred` has a size along axes {axes} that Dask does not know; call its "
-            f"`.compute_chunk_sizes()`"
+            f"`y_pred` has a size along axes {axes} that is not known; {SIZES_BY}"
         )
     sums = loss(axis=axes if over_all == "none" else None, reduction="sum")
     return sums / (size or math.nan)  # what is masked is 0, and counts
@@ -190,7 +189,7 @@ class Loss:
         mask = self._mask(y_pred)
         y_true, y_pred = self._arrays(y_true, y_pred)
         sample_weight = to_library_of("sample_weight", sample_weight, "y_pred", y_pred)
-        shape = tuple(y_pred.shape)
+        shape = shape_of(y_pred)
         axes = check_axis(self.axis, len(shape)) or tuple(range(len(shape)))
         losses = tuple(n for k, n in enumerate(shape) if k not in axes)
         loss = functools.partial(

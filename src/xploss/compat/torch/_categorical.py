@@ -18,7 +18,7 @@ IGNORED = -100
 def _class_axis(input: Any) -> int:
     """Classes are on axis 1, and on the one axis of a row alone."""
     backend_of("input", input)
-    return 0 if input.ndim == 1 else 1
+    return 0 if len(input.shape) == 1 else 1
 
 
 def _of_masses(input: Any, target: Any) -> bool:

@@ -59,7 +59,7 @@ def _spread(name: str, weight: Any, input: Any) -> Any:
     """A weight with the input's rank; it broadcasts, but enlarges nothing."""
     if weight is None:
         return None
-    spread = with_leading_axes(name, weight, input.ndim)
+    spread = with_leading_axes(name, weight, len(input.shape))
     if not fits(tuple(spread.shape), tuple(input.shape)):
         raise RuntimeError(
             f"`{name}` of shape {tuple(weight.shape)} does not broadcast onto `input` "

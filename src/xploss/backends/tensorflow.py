@@ -1,0 +1,430 @@
+"""TensorFlow: a namespace of its operations, and eager tensors in memory as NumPy's.
+
+TensorFlow has no array-API namespace, and what is here is no more than what the losses
+ask for.  In a graph a formula runs by TensorFlow's operations, under a derivative rule
+that keeps its inputs and nothing else.  In eager mode tensors on a CPU are evaluated
+through views of their memory, as NumPy's arrays are, under a rule of the whole call.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import tensorflow as tf
+
+# Which tapes and accumulators there are has no public name:
+# https://github.com/tensorflow/tensorflow/blob/v2.21.0/tensorflow/python/ops/gradients_util.py
+from tensorflow.python.ops.gradients_util import PossibleTapeGradientTypes
+
+from .._arrays import computing_dtype, instead_of
+from ..formulas.record import Formula
+from .base import Backend, folded
+from .classes import Classes
+from .compiled import BFLOAT16
+from .job import Job
+from .numpy import BACKEND as NUMPY
+
+HALVINGS = 16  # of a sum of a size that is not known: of a million a few terms are left
+
+# ---- the namespace -------------------------------------------------------------------
+
+
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    """A number has the dtype of the tensor beside it, which TensorFlow may not see."""
+    dtype = next((a.dtype for a in (x, y) if tf.is_tensor(a)), tf.float32)
+    x, y = (tf.convert_to_tensor(a, dtype) for a in (x, y))
+    return tf.where(condition, x, y)
+
+
+def _astype(x: Any, dtype: Any, copy: bool = True) -> Any:
+    return tf.cast(x, dtype)
+
+
+def _asarray(x: Any, dtype: Any = None, device: Any = None) -> Any:
+    tensor = tf.convert_to_tensor(x)
+    return tensor if dtype is None else tf.cast(tensor, dtype)
+
+
+def _full(shape: Any, value: Any, dtype: Any = None, device: Any = None) -> Any:
+    return tf.constant(value, dtype, shape)
+
+
+def _arange(start: Any, stop: Any, dtype: Any = None, device: Any = None) -> Any:
+    return tf.range(start, stop, dtype=dtype)
+
+
+def _sum(x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+    return tf.reduce_sum(x if dtype is None else tf.cast(x, dtype), axis, keepdims)
+
+
+def _max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return tf.reduce_max(x, axis, keepdims)
+
+
+def _argmax(x: Any, axis: int = 0, keepdims: bool = False) -> Any:
+    number = tf.argmax(x, axis)
+    return tf.expand_dims(number, axis) if keepdims else number
+
+
+def _any(x: Any, axis: Any = None) -> Any:
+    return tf.reduce_any(x, axis)
+
+
+def _default_dtypes(device: Any = None) -> dict[str, Any]:
+    return {"real floating": tf.float32}
+
+
+def _finfo(dtype: Any) -> Any:
+    return ml_dtypes.finfo(dtype.as_numpy_dtype)
+
+
+NAMESPACE = SimpleNamespace(
+    __name__="tensorflow",
+    __array_namespace_info__=lambda: SimpleNamespace(default_dtypes=_default_dtypes),
+    bool=tf.bool,
+    int8=tf.int8,
+    int32=tf.int32,
+    int64=tf.int64,
+    float16=tf.float16,
+    bfloat16=tf.bfloat16,
+    float32=tf.float32,
+    float64=tf.float64,
+    exp=tf.exp,
+    log=tf.math.log,
+    log1p=tf.math.log1p,
+    isinf=tf.math.is_inf,
+    ones_like=tf.ones_like,
+    where=_where,
+    astype=_astype,
+    asarray=_asarray,
+    full=_full,
+    arange=_arange,
+    finfo=_finfo,
+    reshape=tf.reshape,
+    squeeze=tf.squeeze,
+    expand_dims=tf.expand_dims,
+    broadcast_to=tf.broadcast_to,
+    concat=tf.concat,
+    sum=_sum,
+    max=_max,
+    argmax=_argmax,
+    any=_any,
+    count_nonzero=tf.math.count_nonzero,
+)
+
+
+class TensorFlow(Backend):
+    # ---- its arrays ------------------------------------------------------------------
+
+    def device(self, array: Any) -> Any:
+        """TensorFlow brings tensors together itself, and in a graph knows none yet."""
+        return None
+
+    def instead_of(self, array: Any) -> str | None:
+        if array.shape.rank is None:
+            return "its rank is not known; pass `tf.ensure_shape(...)` of it"
+        return instead_of(array)
+
+    def on_host(self, array: Any) -> Any:
+        return array.numpy()
+
+    # ---- running ---------------------------------------------------------------------
+
+    def run(self, like: Any, function: Callable[..., Any], *args: Any) -> Any:
+        """On the device of an eager tensor, since TensorFlow would else go to a GPU.
+
+        In a graph it places operations itself, and would write our code anew, which has
+        no control flow for it.
+        """
+        if not tf.executing_eagerly():
+            return tf.autograph.experimental.do_not_convert(function)(*args)
+        with tf.device(like.device):
+            return function(*args)
+
+    def evaluate(self, job: Job) -> tuple[Any, ...]:
+        job = job.with_traced(tuple(map(_read, job.traced())))
+        if not _is_in_memory(job):
+            return super().evaluate(_with_sizes_compared(job))
+        watched = [k for k, a in enumerate(job.traced()) if _is_watched(a)]
+        if not watched:
+            return _by_views(job)
+        if watched == [0] and job.quantity == "value" and job.formula.slopes:
+            return (_ruled_by_views(job),)
+        return super().evaluate(job)
+
+    def applied(self, job: Job, arguments: tuple[Any, ...]) -> Any:
+        """In a graph under the rule; eager operations are differentiated themselves."""
+        ruled = job.quantity == "value" and job.formula.slopes
+        if ruled and not tf.executing_eagerly():
+            return _ruled(job.formula, arguments)
+        return super().applied(job, arguments)
+
+    def within_rows(self, axis: int) -> Classes:
+        return _Classes(self, axis)
+
+    # ---- sums ------------------------------------------------------------------------
+
+    def partial_sum(
+        self,
+        values: Any,
+        axis: tuple[int, ...] | None,
+        keepdims: bool = False,
+        from_16_bits: bool = False,
+    ) -> Any:
+        """Of float64 in halves of halves, of sizes that are not known too."""
+        if values.dtype == tf.float64:
+            for k in range(values.shape.rank) if axis is None else axis:
+                values = _folded(values, k)
+        return _sum(values, axis, tf.float64, keepdims)
+
+
+def _folded(values: Any, axis: int) -> Any:
+    if values.shape[axis] is not None:
+        return folded(NAMESPACE, values, axis)
+    before = (slice(None),) * axis
+    for _ in range(HALVINGS):
+        half = tf.shape(values)[axis] // 2
+        lower, upper = slice(0, half), slice(half, 2 * half)
+        odd = values[(*before, slice(2 * half, None), ...)]
+        values = values[(*before, lower, ...)] + values[(*before, upper, ...)]
+        values = tf.concat([values, odd], axis)
+    return values
+
+
+class _Classes(Classes):
+    """Of as many classes as are there when the graph runs, if that is not known."""
+
+    def class_count(self, logits: Any) -> Any:
+        known = logits.shape[self.axis]
+        if known is not None:
+            return known
+        return tf.cast(tf.shape(logits)[self.axis], logits.dtype)
+
+    def argmax(self, logits: Any) -> Any:
+        if logits.shape[self.axis] == 1:
+            return super().argmax(logits)
+        return _argmax(logits, self.axis, keepdims=True)
+
+    def _index(self, like: Any, dtype: Any) -> Any:
+        index = tf.cast(tf.range(tf.shape(like)[self.axis]), dtype)
+        shape = [1] * like.shape.rank
+        shape[self.axis] = -1
+        return tf.reshape(index, shape)
+
+
+BACKEND = TensorFlow(NAMESPACE)
+
+# ---- tensors -------------------------------------------------------------------------
+
+
+def _read(argument: Any) -> Any:
+    """What a variable holds."""
+    is_variable = isinstance(argument, tf.Variable)
+    return tf.convert_to_tensor(argument) if is_variable else argument
+
+
+def _is_in_memory(job: Job) -> bool:
+    return tf.executing_eagerly() and all(
+        "CPU:" in a.device for a in job.traced() if isinstance(a, tf.Tensor)
+    )
+
+
+def _is_watched(argument: Any) -> bool:
+    """By a tape, or by an accumulator of forward mode."""
+    return (
+        isinstance(argument, tf.Tensor)
+        and argument.dtype.is_floating
+        and PossibleTapeGradientTypes([argument]) != 0
+    )
+
+
+def _view(argument: Any) -> Any:
+    """NumPy's of a tensor."""
+    if not isinstance(argument, tf.Tensor):
+        return argument
+    # A copy of a 0-d one, of which `__array__` may make no array:
+    # https://github.com/tensorflow/tensorflow/blob/v2.21.0/tensorflow/python/framework/ops.py
+    array = np.asarray(argument if argument.shape.rank else argument.numpy())
+    return array.view(BFLOAT16) if argument.dtype == tf.bfloat16 else array
+
+
+def _tensor(result: Any, dtype: Any) -> Any:
+    """Of a result of NumPy's; what was computed wider is rounded once, by NumPy, since
+    TensorFlow's operations write subnormal numbers as 0."""
+    array, wanted = np.asarray(result), dtype.as_numpy_dtype
+    if array.dtype == BFLOAT16:
+        array = array.view(wanted)
+    return tf.convert_to_tensor(array.astype(wanted, copy=False))
+
+
+def _by_views(job: Job) -> tuple[Any, ...]:
+    """The outputs of tensors in memory."""
+    traced = tuple(map(_view, job.traced()))
+    dtypes = tuple([_numpys(dtype) for dtype in job.dtypes])
+    views, made = job.with_traced(traced)._replace(dtypes=dtypes), None
+    if NUMPY.compiled is not None and traced[0].ndim and traced[0].size:
+        made = NUMPY.compiled.evaluate(views, _threads())
+    if made is None:
+        made = NUMPY.evaluate(_widened(views))
+    return tuple(map(_tensor, made, job.dtypes))
+
+
+def _numpys(dtype: Any) -> Any:
+    return BFLOAT16 if dtype == tf.bfloat16 else dtype.as_numpy_dtype
+
+
+def _threads() -> int:
+    """As many as TensorFlow has."""
+    return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+
+
+def _widened(views: Job) -> Job:
+    """Without 16 bits, in which NumPy's own operations are slow, or are not there."""
+
+    def wide(argument: Any) -> Any:
+        if not isinstance(argument, np.ndarray) or argument.dtype.itemsize != 2:
+            return argument
+        if argument.dtype == BFLOAT16:
+            argument = argument.view(ml_dtypes.bfloat16)
+        return argument.astype(np.float32)
+
+    dtypes = [np.float64 if d is np.float64 else np.float32 for d in views.dtypes]
+    traced = tuple(map(wide, views.traced()))
+    return views.with_traced(traced)._replace(dtypes=tuple(dtypes))
+
+
+# ---- sizes that are known when a graph runs ------------------------------------------
+
+
+def _with_sizes_compared(job: Job) -> Job:
+    """A size that was not known would be spread in silence where it is 1."""
+    names = (*job.formula.traced, "weights", "where")
+    first, *others = job.traced()
+    axis = job.formula.class_axis
+    traced = [
+        _compared(name, a, first, axis) if isinstance(a, tf.Tensor) else a
+        for name, a in zip(names[1:], others, strict=True)
+    ]
+    return job.with_traced((first, *traced))
+
+
+def _compared(name: str, array: Any, first: Any, class_axis: int | None) -> Any:
+    axes = [
+        k
+        for k, (n, m) in enumerate(zip(array.shape, first.shape, strict=False))
+        if n != 1 and (n is None or m is None)
+    ]
+    if not axes:
+        return array
+    # Of no elements; it adds none but of one shape, compiled by XLA too.
+    empty = [
+        tf.zeros(tf.concat([tf.gather(tf.shape(a), axes), [0]], 0))
+        for a in (array, first)
+    ]
+    alike = tf.raw_ops.AddN(inputs=empty, name=f"{name}_of_other_sizes")
+    with tf.control_dependencies([alike]):
+        return tf.identity(array)
+
+
+# ---- the rule of a graph -------------------------------------------------------------
+
+
+def _ruled(formula: Formula, arguments: tuple[Any, ...]) -> Any:
+    """The value of a formula, which keeps its arguments for a derivative."""
+    value, places = formula.value, _floating(arguments)
+    if "differentiable" in formula.static:
+        value = partial(value, differentiable=False)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def ruled(*arrays: Any) -> Any:
+        given = _with(arguments, places, arrays)
+        result = BACKEND.formula(value, given, formula.class_axis)
+        return result, partial(_changes, formula, given, places)
+
+    return ruled(*[tf.identity(arguments[k]) for k in places])
+
+
+def _floating(arguments: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(
+        k
+        for k, a in enumerate(arguments)
+        if isinstance(a, tf.Tensor) and a.dtype.is_floating
+    )
+
+
+def _with(
+    arguments: tuple[Any, ...], places: tuple[int, ...], arrays: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    replaced = dict(zip(places, arrays, strict=True))
+    return tuple([replaced.get(k, a) for k, a in enumerate(arguments)])
+
+
+def _changes(
+    formula: Formula, given: tuple[Any, ...], places: tuple[int, ...], upstream: Any
+) -> list[Any]:
+    """By the first argument in closed form, by the others of the plain formula.
+
+    What of it is not asked for, no graph keeps.
+    """
+    first, axis = given[0], formula.class_axis
+    slope = BACKEND.formula(formula.slopes[formula.traced[0]], given, axis)
+    others = [given[k] for k in places[1:]]
+    with tf.GradientTape() as tape:
+        tape.watch(others)
+        again = _with(given, places[1:], tuple(others))
+        value = BACKEND.formula(formula.value, again, axis)
+    changes = tape.gradient(value, others, upstream)
+    return [tf.cast(upstream * slope, first.dtype), *changes]
+
+
+# ---- the rule of a call of eager tensors ---------------------------------------------
+
+
+def _ruled_by_views(job: Job) -> Any:
+    """Of a value that is differentiated by its first argument alone."""
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def ruled(first: Any) -> Any:
+        given = job.with_traced((first, *job.traced()[1:]))
+        return _by_views(given)[0], partial(_gradient, given)
+
+    return ruled(job.arguments[0])
+
+
+def _gradient(job: Job, upstream: Any) -> Any:
+    """upstream / n * slope."""
+    formula, first = job.formula, job.arguments[0]
+    slope = Formula(
+        formula.traced,
+        formula.slopes[formula.traced[0]],
+        static=formula.static,
+        class_axis=formula.class_axis,
+        per_class=True,
+        per_row=formula.per_row,
+    )
+    scale = 1.0 / job.n if job.n else 1.0
+    of_slope = Job(
+        slope, job.arguments, (first.dtype,), "value", job.weights, job.where
+    )
+    if _is_number(upstream):
+        of_slope = of_slope._replace(scales=(scale * float(upstream),))
+        return BACKEND.evaluate(of_slope)[0]
+    wide = computing_dtype(NAMESPACE, first)
+    of_slope = of_slope._replace(dtypes=(wide,), scales=(scale,))
+    slopes, kept = BACKEND.evaluate(of_slope)[0], job.keepdims or not job.summed
+    for k in () if kept else sorted(job.axis or ()):
+        upstream = tf.expand_dims(upstream, k)
+    return tf.cast(tf.cast(upstream, wide) * slopes, first.dtype)
+
+
+def _is_number(upstream: Any) -> bool:
+    """One for all, which is not differentiated again."""
+    return (
+        upstream.shape.rank == 0
+        and tf.executing_eagerly()
+        and not _is_watched(upstream)
+    )
