@@ -39,7 +39,9 @@ from reference import from_logit, masses, ulps
 from xploss.compat import keras as ours
 
 BACKEND = keras.backend.backend()
-LIBRARY = {"jax": "JAX", "torch": "PyTorch", "numpy": "NumPy"}
+LIBRARY = {
+    "jax": "JAX", "torch": "PyTorch", "tensorflow": "TensorFlow", "numpy": "NumPy"
+}  # fmt: skip
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 if BACKEND == "numpy":
     DTYPES.remove("bfloat16")
@@ -82,6 +84,13 @@ def value_and_gradient(loss, x):
 
         value = loss(x.requires_grad_())
         return {"value": value, "gradient": torch.autograd.grad(value.sum(), x)[0]}
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = loss(x)
+        return {"value": value, "gradient": tape.gradient(value, x)}
     return {"value": loss(x)}
 
 
@@ -198,15 +207,41 @@ def of_logits(made):
     return "from_logits" in made.options
 
 
+OF_CLASSES = Deviation(
+    "float64",
+    "what a class is given is float32",
+    ("value",),
+    (*CLASSES,),
+    lambda made: made.dtype == "float64",
+    call(CLASSES[0], "float64", [[0.3]], [[1.0]]),
+)
+OF_ALL = Deviation(
+    "float64",
+    "the mean over `axis`, and what a class is given, are float32",
+    ("value", "gradient"),
+    (*FUNCTIONS, *CLASSES),
+    lambda made: made.dtype == "float64",
+    call(FUNCTIONS[0], "float64", 0.3, 1.0),
+)
+FOCAL_OF_CLIPPED = Deviation(
+    "focal of logits",
+    "focal loss of logits: they are made probabilities, and those are clipped",
+    ("value",),
+    (FUNCTIONS[1], CLASSES[1]),
+    of_logits,
+    call(FUNCTIONS[1], "float32", 40.0, 0.0, from_logits=True),
+)
+# It looks up what the sigmoid was taken of.
+FOCAL_BY_SIGMOID = Deviation(
+    "focal of logits",
+    "focal loss of logits: 1 - p_t is taken of a rounded sigmoid",
+    ("value",),
+    (FUNCTIONS[1], CLASSES[1]),
+    of_logits,
+    call(FUNCTIONS[1], "float32", -20.0, 0.0, from_logits=True),
+)
 EVERYWHERE = [
-    Deviation(
-        "float64",
-        "the mean over `axis`, and what a class is given, are float32",
-        ("value", "gradient"),
-        (*FUNCTIONS, *CLASSES),
-        lambda made: made.dtype == "float64",
-        call(FUNCTIONS[0], "float64", 0.3, 1.0),
-    ),
+    OF_CLASSES if BACKEND == "tensorflow" else OF_ALL,
     Deviation(
         "clip in 16 bits",
         "16-bit probabilities: 1e-7 and 1 - 1e-7 are rounded, as is 1 - p",
@@ -233,14 +268,7 @@ EVERYWHERE = [
             FUNCTIONS[0], "float32", 40.0, 1.0, from_logits=True, label_smoothing=1e-6
         ),
     ),
-    Deviation(
-        "focal of logits",
-        "focal loss of logits: they are made probabilities, and those are clipped",
-        ("value",),
-        (FUNCTIONS[1], CLASSES[1]),
-        of_logits,
-        call(FUNCTIONS[1], "float32", 40.0, 0.0, from_logits=True),
-    ),
+    FOCAL_BY_SIGMOID if BACKEND == "tensorflow" else FOCAL_OF_CLIPPED,
     Deviation(
         "focal factor",
         "focal loss of probabilities: 1 - p_t is taken of a rounded p_t",
@@ -319,6 +347,40 @@ BY_BACKEND = {
             (FUNCTIONS[0],),
             lambda made: of_logits(made) & (made.x > 0),
             call(FUNCTIONS[0], "float32", 40.0, 1.0, from_logits=True),
+        ),
+    ],
+    "tensorflow": [
+        INFINITE_LOGIT,
+        ROUNDED_1_MINUS_P,
+        Deviation(
+            "cancelled loss",
+            "positive logits and a label near 1: x - x * y",
+            ("value",),
+            (FUNCTIONS[0], CLASSES[0]),
+            lambda made: of_logits(made) & (made.x > 0) & (made.y > 0),
+            call(FUNCTIONS[0], "float32", 100.0, 1 - 2.0**-24, from_logits=True),
+        ),
+        Deviation(
+            "gradient at the clip",
+            "probabilities of 1e-7 and 1 - 1e-7 themselves: that of what is not clipped",
+            ("gradient",),
+            (FUNCTIONS[0],),
+            lambda made: np.isin(made.x, clip_bounds(made.dtype)),
+            call(FUNCTIONS[0], "float64", 1 - 1e-7, 0.0),
+        ),
+        Deviation(
+            "cancelled gradient",
+            "positive logits and a label near 1: g - g * y, of g = 1/n that is rounded",
+            ("gradient",),
+            (FUNCTIONS[0],),
+            lambda made: of_logits(made) & (made.x > 0) & (made.y > 0),
+            call(
+                FUNCTIONS[0],
+                "float32",
+                [[7.5, 7.5, 7.5]],
+                [[0.999, 0.999, 0.999]],
+                from_logits=True,
+            ),
         ),
     ],
     "numpy": [
@@ -432,7 +494,8 @@ def test_trailing_axis(name, shapes):
         loss = getattr(module, name)(reduction="none")
         with float64():
             labels, probs = tensor(y, "float32"), tensor(x, "float32")
-            result = loss(labels.reshape(shapes[0]), probs.reshape(shapes[1]))
+            shaped = map(keras.ops.reshape, (labels, probs), shapes)
+            result = loss(*shaped)
             losses.append(numpy(result))
     np.testing.assert_allclose(*losses, rtol=4 * np.finfo("float32").eps)
 
@@ -513,7 +576,7 @@ SAMPLES = np.linspace(0, 2, 32)  # of float64, as NumPy makes them
 STEPS = {
     "eager": {"run_eagerly": True},
     "not jitted": {"jit_compile": False},
-    **({"jitted": {"jit_compile": True}} if BACKEND == "jax" else {}),
+    **({"jitted": {"jit_compile": True}} if BACKEND in ("jax", "tensorflow") else {}),
 }
 
 
@@ -846,7 +909,8 @@ def rows_alike(name, y, x, **options):
 EPS32 = float(np.finfo("float32").eps)
 BOTH_INPUTS = pytest.mark.parametrize(
     ("x", "from_logits"),
-    [(CLASS_ROWS, True), (ROW_PROBS * 2, False)],
+    # Keras on TensorFlow clips numbers above 1 before it divides them by their sum.
+    [(CLASS_ROWS, True), (ROW_PROBS / 2, False)],
     ids=["logits", "p"],
 )
 
@@ -949,7 +1013,7 @@ def test_what_it_loses_of_many_classes():
 
 def test_labels_of_another_shape_are_refused():
     for losses in (keras.losses, ours):
-        with pytest.raises(ValueError, match="same shape"):
+        with pytest.raises(ValueError, match="same (shape|rank)"):
             losses.categorical_crossentropy(np.zeros(2), np.zeros((2, 3), "float32"))
 
 
