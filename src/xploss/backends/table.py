@@ -59,8 +59,10 @@ TABLE = (
     Library("jax", "Array", _jax),
     Library("cupy", "ndarray", _cupy),
     Library("dask.array", "Array", _dask),
-    Library("tensorflow", "Tensor", _tensorflow),
-    Library("tensorflow", "Variable", _tensorflow),
+    *(
+        Library("tensorflow", kind, _tensorflow)
+        for kind in ("Tensor", "Variable", "RaggedTensor", "SparseTensor")
+    ),
 )
 
 

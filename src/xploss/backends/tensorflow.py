@@ -19,6 +19,8 @@ import tensorflow as tf
 
 # Which tapes and accumulators there are has no public name:
 # https://github.com/tensorflow/tensorflow/blob/v2.21.0/tensorflow/python/ops/gradients_util.py
+# https://github.com/tensorflow/tensorflow/blob/v2.21.0/tensorflow/python/eager/forwardprop_util.py
+from tensorflow.python.eager.forwardprop_util import pack_tangents
 from tensorflow.python.ops.gradients_util import PossibleTapeGradientTypes
 
 from .._arrays import computing_dtype, instead_of
@@ -127,6 +129,10 @@ class TensorFlow(Backend):
         return None
 
     def instead_of(self, array: Any) -> str | None:
+        if isinstance(array, tf.RaggedTensor):
+            return "its rows differ in length; pass `.to_tensor()`, and its mask"
+        if isinstance(array, tf.SparseTensor):
+            return "it is sparse; pass `tf.sparse.to_dense(...)` of it"
         if array.shape.rank is None:
             return "its rank is not known; pass `tf.ensure_shape(...)` of it"
         return instead_of(array)
@@ -159,9 +165,12 @@ class TensorFlow(Backend):
         return super().evaluate(job)
 
     def applied(self, job: Job, arguments: tuple[Any, ...]) -> Any:
-        """In a graph under the rule; eager operations are differentiated themselves."""
+        """In a graph under the rule, through which TensorFlow has no forward mode.
+
+        Eager operations are differentiated themselves.
+        """
         ruled = job.quantity == "value" and job.formula.slopes
-        if ruled and not tf.executing_eagerly():
+        if ruled and not (tf.executing_eagerly() or _have_tangents(arguments)):
             return _ruled(job.formula, arguments)
         return super().applied(job, arguments)
 
@@ -271,6 +280,11 @@ def _is_in_memory(job: Job) -> bool:
 def _is_watched(argument: Any) -> bool:
     """By a tape, or by an accumulator of forward mode."""
     return _is_floating(argument) and PossibleTapeGradientTypes([argument]) != 0
+
+
+def _have_tangents(arguments: tuple[Any, ...]) -> bool:
+    """Of an accumulator of forward mode."""
+    return bool(pack_tangents([a for a in arguments if _is_floating(a)]).tangents)
 
 
 def _view(argument: Any) -> Any:
@@ -419,14 +433,17 @@ def _compared(name: str, array: Any, first: Any, class_axis: int | None) -> Any:
     ]
     if not axes:
         return array
-    # Of no elements; it adds none but of one shape, compiled by XLA too.
+    # Of no elements: what is of another shape is not added, nor compiled by XLA.
     empty = [
-        tf.zeros(tf.concat([tf.gather(tf.shape(a), axes), [0]], 0))
+        tf.zeros(tf.concat([tf.gather(tf.shape(a), axes), [0]], 0), tf.int32)
         for a in (array, first)
     ]
-    alike = tf.raw_ops.AddN(inputs=empty, name=f"{name}_of_other_sizes")
-    with tf.control_dependencies([alike]):
-        return tf.identity(array)
+    nothing = tf.reduce_sum(
+        tf.raw_ops.AddN(inputs=empty, name=f"{name}_of_other_sizes")
+    )
+    compared = array[nothing:]  # needed, or it would be left out
+    compared.set_shape(array.shape)
+    return compared
 
 
 # ---- the rule of a graph -------------------------------------------------------------

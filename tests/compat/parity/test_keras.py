@@ -362,7 +362,7 @@ BY_BACKEND = {
         ),
         Deviation(
             "gradient at the clip",
-            "probabilities of 1e-7 and 1 - 1e-7 themselves: that of what is not clipped",
+            "probabilities of 1e-7 and 1 - 1e-7 themselves: as of what is not clipped",
             ("gradient",),
             (FUNCTIONS[0],),
             lambda made: np.isin(made.x, clip_bounds(made.dtype)),
@@ -1013,7 +1013,7 @@ def test_what_it_loses_of_many_classes():
 
 def test_labels_of_another_shape_are_refused():
     for losses in (keras.losses, ours):
-        with pytest.raises(ValueError, match="same (shape|rank)"):
+        with pytest.raises(ValueError, match=r"same (shape|rank)"):
             losses.categorical_crossentropy(np.zeros(2), np.zeros((2, 3), "float32"))
 
 
