@@ -3,7 +3,7 @@
 nox                     lint, every backend's tests, the agreement matrix
 nox -t all              more draws, examples, pages, peers, training, scale, wheel,
                         benchmarks, the oldest and the newest versions
-nox -s "tests(torch)"   one backend
+nox -s "tests(torch)"   one backend; nox -s tensorflow, which wants its own environment
 nox -s "fuzz(numpy)"    a million drawn calls, in an hour or two
 nox -s "soak(jax)"      five minutes of calls, in which nothing may grow
 nox -s cross            the extension by Clang, for other processors and systems
@@ -25,12 +25,13 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.5"
-nox.options.sessions = ["lint", "tests", "matrix"]
+nox.options.sessions = ["lint", "tests", "tensorflow", "matrix"]
 nox.options.default_venv_backend = "venv"  # uv would fetch torch's CUDA build
 nox.options.error_on_missing_interpreters = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-BACKENDS = list(runpy.run_path("tests/support/libraries.py")["LIBRARIES"])
+LIBRARIES = list(runpy.run_path("tests/support/libraries.py")["LIBRARIES"])
+BACKENDS = [name for name in LIBRARIES if name != "tensorflow"]
 NEWEST = [b for b in BACKENDS if b != "cupy"] + [
     "compat"
 ]  # CuPy's host is of one version
@@ -277,12 +278,27 @@ def compat(session: nox.Session) -> None:
         run(session, python, "pytest", *options, KERAS_BACKEND=backend)
 
 
-@nox.session(tags=["all"])
+@nox.session(requires=["wheel"])
 def tensorflow(session: nox.Session) -> None:
-    """TensorFlow's losses beside ours by its names."""
-    install(session, "test", "tensorflow")
-    options = ["tests/compat/parity/test_tensorflow.py", *SIDE_BY_SIDE]
-    session.run("pytest", *options, *session.posargs)
+    """The tests on TensorFlow, in an environment of its own."""
+    install(session, "test", "tensorflow", package=built_wheel(session))
+    report = matrix_folder(session) / "tensorflow.json"
+    report.unlink(missing_ok=True)
+    options = ["--backend=tensorflow", "--part=first", f"--matrix={report}"]
+    session.run("pytest", *options, *SIDE_BY_SIDE, *session.posargs)
+
+
+@nox.session(requires=["wheel"], tags=["all"])
+def thorough_tensorflow(session: nox.Session) -> None:
+    """What `tensorflow` leaves out; its losses and Keras' beside ours; training."""
+    install(session, "test", "tensorflow", package=built_wheel(session))
+    options = ["--backend=tensorflow", "--part=rest", *SIDE_BY_SIDE, *session.posargs]
+    session.run("pytest", *options)
+    folder, own = "tests/compat/parity", {"KERAS_BACKEND": "tensorflow"}
+    peers = [f"{folder}/test_{name}.py" for name in ("tensorflow", "keras")]
+    session.run("pytest", *peers, *SIDE_BY_SIDE, *session.posargs, env=own)
+    used = [f"tests/integrations/test_{n}.py" for n in ("keras", "tensors_tensorflow")]
+    session.run("pytest", *used, *session.posargs, env=own)
 
 
 @nox.session(**SHARING, tags=["all"])

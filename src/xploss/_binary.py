@@ -162,7 +162,8 @@ def sigmoid_cross_entropy(
     Parameters
     ----------
     logits : array of float16, bfloat16, float32 or float64, any shape
-        Any array of NumPy, PyTorch, JAX, CuPy, Dask or an array-API library.
+        Any array of NumPy, PyTorch, JAX, CuPy, Dask, TensorFlow or an array-API
+        library.
     labels : array of the logits' shape, boolean, integer or floating, or a number
         The probability of the positive class, 0 to 1 (not checked here, since that
         would wait for the device; see `check_labels`).  Labels and options of a wider

@@ -348,7 +348,8 @@ def softmax_cross_entropy(
     Parameters
     ----------
     logits : array of float16, bfloat16, float32 or float64, of one axis at least
-        Any array of NumPy, PyTorch, JAX, CuPy, Dask or an array-API library.  A class
+        Any array of NumPy, PyTorch, JAX, CuPy, Dask, TensorFlow or an array-API
+        library.  A class
         at -inf costs nothing, and weighs nothing, unless the label gives it mass.
     labels : integer array of the logits' shape without the class axis, or an int
         The number of each row's class, from 0 to C - 1: of another one loss and

@@ -16,6 +16,7 @@ OTHERS = {
     "jax",
     "cupy",
     "dask",
+    "tensorflow",
     "array_api_compat",
     "array_api_strict",
     "scipy",

@@ -5,7 +5,7 @@ The signatures are of TensorFlow 2.21 (`tf.nn`).
 
 from typing import Any
 
-from .._arrays import is_number, same_shape
+from .._arrays import is_number, same_shape, shape_of
 from .._binary import sigmoid_cross_entropy
 from .._categorical import softmax_cross_entropy
 from ._shared import with_leading_axes
@@ -26,7 +26,7 @@ def _check_shapes(logits: Any, labels: Any) -> None:
     """Of arrays and numbers; what is neither is refused further on."""
     if not all(is_number(a) or hasattr(a, "shape") for a in (logits, labels)):
         return
-    shapes = [tuple(getattr(array, "shape", ())) for array in (logits, labels)]
+    shapes = [() if is_number(array) else shape_of(array) for array in (logits, labels)]
     if not same_shape(*shapes):
         raise ValueError(
             "`logits` and `labels` must have the same shape, received "

@@ -3,7 +3,14 @@
 from typing import Any
 
 from ..._arguments import anchor, backend_of, check_fraction, check_least
-from ..._arrays import INTEGERS, Array, dtype_name, is_number, same_shape
+from ..._arrays import (
+    INTEGERS,
+    Array,
+    dtype_name,
+    is_number,
+    same_shape,
+    shape_of,
+)
 from ..._call import value
 from ..._categorical import rows, softmax_cross_entropy, softmax_focal_loss
 from ...formulas import class_probability
@@ -175,7 +182,9 @@ def categorical_crossentropy(
 
 def _check_shapes(y_true: Any, y_pred: Any) -> None:
     """Numbers of classes are for `sparse_categorical_crossentropy`."""
-    shapes = [tuple(getattr(array, "shape", ())) for array in (y_true, y_pred)]
+    shapes = [
+        shape_of(array) if hasattr(array, "shape") else () for array in (y_true, y_pred)
+    ]
     if not same_shape(*shapes):
         raise ValueError(
             "Arguments `target` and `output` must have the same shape. Received: "

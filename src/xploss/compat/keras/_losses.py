@@ -234,10 +234,10 @@ class BinaryCrossentropy(Loss):
     other; the mean of nothing, or by weights of sum 0, is NaN, where Keras has 0; what
     is reduced from 16 bits stays float32.
 
-    Where Keras is loaded this is a `keras.losses.Loss`, on the JAX and the PyTorch
-    backend: sample and class weights and masks count, and a saved model is loaded with
-    it, once `xploss.compat.keras` is imported.  A subclass is derived after Keras is
-    imported, and registered as one of Keras' own.
+    Where Keras is loaded this is a `keras.losses.Loss`, on the JAX, the PyTorch and the
+    TensorFlow backend: sample and class weights and masks count, and a saved model is
+    loaded with it, once `xploss.compat.keras` is imported.  A subclass is derived after
+    Keras is imported, and registered as one of Keras' own.
 
     Parameters
     ----------
