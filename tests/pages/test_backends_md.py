@@ -65,7 +65,10 @@ def test_rows_of_a_gpu_are_not_compared():
 
 @pytest.mark.parametrize(
     "library",
-    [pytest.param(name, marks=pytest.mark.library(name)) for name in ("jax", "torch")],
+    [
+        pytest.param(name, marks=pytest.mark.library(name))
+        for name in ("jax", "torch", "tensorflow")
+    ],
 )
 def test_every_transform_is_a_row(library):
     tested = importlib.import_module(f"test_autodiff_{library}").TRANSFORMS

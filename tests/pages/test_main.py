@@ -18,6 +18,9 @@ from xploss.report.exact import FORMATS
 
 PACKAGES = {row.name: row.namespace.partition(".")[0] for row in libraries.LIBRARIES}
 
+# TensorFlow logs at its import what it was built for.
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+
 # An interpreter in which nothing is installed but the hard dependencies.
 NUMPY_ALONE = """
 import sys
@@ -42,7 +45,7 @@ def run(*arguments):
         capture_output=True,
         encoding="utf-8",
         timeout=30,
-        env={key: v for key, v in os.environ.items() if key != "COLUMNS"},
+        env={key: v for key, v in os.environ.items() if key != "COLUMNS"} | QUIET,
     )
 
 
