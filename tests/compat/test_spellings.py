@@ -363,7 +363,7 @@ def test_sizes_that_dask_does_not_know():
     column = keras.BinaryCrossentropy()(unknown(Y[:, 0]), unknown(P[:, :1]))
     right = keras.BinaryCrossentropy()(Y[:, 0], P[:, :1])
     np.testing.assert_allclose(column.compute(), right, rtol=8 * EPS)
-    with pytest.raises(ValueError, match="`y_proba` has a length that Dask"):
+    with pytest.raises(ValueError, match="`y_proba` has a length that is not known"):
         sklearn.log_loss([0, 1], p[:, :2])
 
 
