@@ -279,7 +279,7 @@ def _tensorflow() -> Iterator[Backend]:
     for name, call in calls.items():
         flushes = name != "variable"
         options |= {"call": call, "flushes": flushes, "cost": 100 if flushes else 10}
-        options |= {"knows_sizes": name != "sizeless"}
+        options |= {"knows_sizes": name != "sizeless", "fuses": name == "xla"}
         yield Backend(f"tensorflow-{name}", "tensorflow", ALL, array, numpy, **options)
 
 

@@ -201,11 +201,7 @@ class TensorFlow(Backend):
         if values.dtype == tf.float64:
             for k in range(values.shape.rank) if axis is None else axis:
                 values = _folded(values, k)
-        elif (
-            axis is None
-            and not keepdims
-            and (values.shape.num_elements() or 1) % 8 == 0
-        ):
+        elif axis is None and (values.shape.num_elements() or 1) % 8 == 0:
             values = tf.reduce_sum(tf.reshape(values, (8, -1)), 0)
         return _sum(values, axis, tf.float64, keepdims)
 
@@ -417,15 +413,14 @@ def _with_sizes_compared(job: Job) -> Job:
     """A size that was not known would be spread in silence where it is 1."""
     names = (*job.formula.traced, "weights", "where")
     first, *others = job.traced()
-    axis = job.formula.class_axis
     traced = [
-        _compared(name, a, first, axis) if isinstance(a, tf.Tensor) else a
+        _compared(name, a, first) if isinstance(a, tf.Tensor) else a
         for name, a in zip(names[1:], others, strict=True)
     ]
     return job.with_traced((first, *traced))
 
 
-def _compared(name: str, array: Any, first: Any, class_axis: int | None) -> Any:
+def _compared(name: str, array: Any, first: Any) -> Any:
     axes = [
         k
         for k, (n, m) in enumerate(zip(array.shape, first.shape, strict=False))
@@ -451,11 +446,8 @@ def _compared(name: str, array: Any, first: Any, class_axis: int | None) -> Any:
 
 def _ruled(formula: Formula, arguments: tuple[Any, ...]) -> Any:
     """The value of a formula, which keeps its arguments for a derivative."""
-    value, changes = (
-        _without_autodiff(formula.value, formula),
-        partial(_changes, formula),
-    )
-    return _kept(value, arguments, formula.class_axis, changes)
+    value = _without_autodiff(formula.value, formula)
+    return _kept(value, arguments, formula.class_axis, partial(_changes, formula))
 
 
 def _without_autodiff(function: Any, formula: Formula) -> Any:
@@ -537,34 +529,31 @@ def _ruled_by_views(job: Job) -> Any:
 
 def _gradient(job: Job, upstream: Any) -> Any:
     """upstream / n * slope."""
-    formula, first = job.formula, job.arguments[0]
-    slope = Formula(
-        formula.traced,
-        formula.slopes[formula.traced[0]],
-        static=formula.static,
-        class_axis=formula.class_axis,
-        per_class=True,
-        per_row=formula.per_row,
-    )
-    scale = 1.0 / job.n if job.n else 1.0
-    of_slope = Job(
-        slope, job.arguments, (first.dtype,), "value", job.weights, job.where
-    )
+    first, scale = job.arguments[0], 1.0 / job.n if job.n else 1.0
     if _is_number(upstream):
-        of_slope = of_slope._replace(scales=(scale * float(upstream),))
-        return BACKEND.evaluate(of_slope)[0]
+        return _slopes(job, first.dtype, scale * float(upstream))
     wide = computing_dtype(NAMESPACE, first)
-    of_slope = of_slope._replace(dtypes=(wide,), scales=(scale,))
-    slopes, kept = BACKEND.evaluate(of_slope)[0], job.keepdims or not job.summed
-    for k in () if kept else sorted(job.axis or ()):
-        upstream = tf.expand_dims(upstream, k)
-    return tf.cast(tf.cast(upstream, wide) * slopes, first.dtype)
+    if job.summed and not job.keepdims:
+        for k in sorted(job.axis or ()):
+            upstream = tf.expand_dims(upstream, k)
+    slopes = tf.cast(upstream, wide) * _slopes(job, wide, scale)
+    return tf.cast(slopes, first.dtype)
+
+
+def _slopes(job: Job, dtype: Any, scale: float) -> Any:
+    """By the first argument, weighed and masked as the value, times a number."""
+    formula = job.formula._replace(
+        value=job.formula.slopes[job.formula.traced[0]], slopes={}, per_class=True
+    )
+    return BACKEND.evaluate(
+        job._replace(
+            formula=formula, dtypes=(dtype,), summed=False, axis=None, n=None,
+            scales=(scale,),
+        )
+    )[0]  # fmt: skip
 
 
 def _is_number(upstream: Any) -> bool:
     """One for all, which is not differentiated again."""
-    return (
-        upstream.shape.rank == 0
-        and tf.executing_eagerly()
-        and not _is_watched(upstream)
-    )
+    alone = upstream.shape.rank == 0 and tf.executing_eagerly()
+    return alone and not _is_watched(upstream)
