@@ -411,6 +411,14 @@ def bench(session: nox.Session) -> None:
         session.run(python, f"benchmarks/{name}.py", *session.posargs, external=True)
 
 
+@nox.session(requires=["wheel"])
+def bench_tensorflow(session: nox.Session) -> None:
+    """TensorFlow's losses and ours on its own tensors."""
+    install(session, "tensorflow", package=built_wheel(session))
+    own = {"KERAS_BACKEND": "tensorflow"}
+    session.run("python", "benchmarks/tensorflow_tensors.py", env=own)
+
+
 @nox.session
 def errors_of_tensorflow(session: nox.Session) -> None:
     """TensorFlow's part of the figure of errors, which wants its own environment."""
