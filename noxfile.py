@@ -337,8 +337,8 @@ def scale(session: nox.Session) -> None:
 @nox.session(**SHARING, tags=["all"])
 def docs(session: nox.Session) -> None:
     """Every example in the README and in the docstrings."""
-    # They have no example, and import CuPy and Keras.
-    names = ("backends/cupy", "compat/keras/_module")
+    # They have no example, and import CuPy, TensorFlow and Keras.
+    names = ("backends/cupy", "backends/tensorflow", "compat/keras/_module")
     options = ["--doctest-modules", "--doctest-glob=*.md"]
     options += [f"--ignore=src/xploss/{name}.py" for name in names]
     run(session, shared(session), "pytest", *options, "src/xploss", "README.md")
