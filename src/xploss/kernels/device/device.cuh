@@ -79,7 +79,7 @@ INLINE REAL device_exp_of_difference(REAL a, REAL b) {
     const REAL difference = a - b, back = a - difference;
     const REAL error = (a - (difference + back)) + (back - b);
     const REAL rounded = device_exp(difference);
-    return rounded == 0 ? 0 : rounded + rounded * error;
+    return rounded == 0 ? 0 : rounded * (1 + error);
 }
 INLINE MASK device_isinf(REAL x) { return -(MASK)(device_abs(x) == (REAL)INFINITY); }
 INLINE REAL device_where(MASK mask, REAL x, REAL y) { return mask ? x : y; }
