@@ -222,9 +222,14 @@ def test_transform(name, function, dtype):
     check(diagonal(results), along(function, dtype, order), dtype)
 
 
+ways = pytest.mark.parametrize(
+    "run", [lambda f: f, function, compiled], ids=["eager", "tf.function", "XLA"]
+)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
-@pytest.mark.parametrize("run", [lambda f: f, function, compiled], ids=repr)
+@ways
 def test_value_beside_its_derivative(run, function, dtype):
     """Under a transform the value is the exact one still."""
 
@@ -472,7 +477,7 @@ def test_left_out(name):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("run", [lambda f: f, function, compiled], ids=repr)
+@ways
 def test_16_bits(run, dtype):
     """In the logits' dtype, rounded once; labels beside them in any."""
     x, y = flat(dtype)
@@ -494,7 +499,7 @@ def test_16_bits(run, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32", "uint64"])
-@pytest.mark.parametrize("run", [lambda f: f, function, compiled], ids=repr)
+@ways
 def test_labels_that_count(run, dtype):
     """Integer and boolean labels have no tangent and stand in nobody's way."""
     x, y = (a[:, :2] for a in tensors("float64"))
@@ -526,7 +531,7 @@ def test_probabilities(name, options, dtype):
 INFINITE = [[0.0, 0.0, -np.inf], [3.0, 3.0, 1.0], [1e4, -1e4, 0.0], [-np.inf, 0.5, 0.5]]
 
 
-@pytest.mark.parametrize("run", [lambda f: f, function, compiled], ids=repr)
+@ways
 @pytest.mark.parametrize("labels", ["numbers", "masses"])
 def test_rows(labels, run):
     """At ties and infinities: the closed form's slopes, and the Hessian's products."""
