@@ -166,6 +166,31 @@ def test_exponentials_of_differences(axis, dtype, name):
     assert (of_none == 0.0).all()
 
 
+NANS = {
+    "float32": [0x7FC00000, 0x7FC00001, 0x7FFFFFFF, 0xFFFFFFFF],
+    "float64": [0x7FF8000000000000, 0x7FF00000000007A2, 2**64 - 1],
+}
+
+
+@of_sets
+@of_dtypes
+@pytest.mark.parametrize("classes", [3, 40])
+def test_nans_of_any_bits(classes, dtype, name):
+    """Of a GPU's and of R's, at the label and elsewhere: loss and gradient."""
+    bits, places = NANS[dtype], [0, 1]
+    x = np.zeros((len(bits) * len(places), classes), dtype)
+    x[:, 2] = 1.0
+    for row, (one, place) in enumerate(itertools.product(bits, places)):
+        x.view(dtype.replace("float", "uint"))[row, place] = one
+    assert np.isnan(x).any(1).all()
+    numbers = np.zeros((len(x), 1), dtype)
+    arguments = (x, None, numbers, None, None, None)
+    formula = SOFTMAX_CROSS_ENTROPY._replace(class_axis=1)
+    job = Job(formula, arguments, (dtype, dtype), "value_and_slope")
+    for result in Compiled(name).evaluate(job):
+        assert np.isnan(result).all()
+
+
 # ---- what is known of a row ----------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ need each other's results.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -398,6 +398,22 @@ def test_values_of_rows(layout, kind):
 @pytest.mark.parametrize("kind", ROW_LABELS)
 def test_rows_with_shardings_in_types(kind, name, way):
     check_rows(EXPLICIT, kind, name, way)
+
+
+@pytest.mark.parametrize("classes", [16, 48, 112])
+def test_of_more_devices_than_are_here(classes):
+    """As a program for a larger machine is made: only the array's type knows them."""
+    axes = (AxisType.Explicit,)
+    mesh = jax.sharding.AbstractMesh((16,), ("classes",), axis_types=axes)
+
+    def of(shape: tuple[int, ...], spec: Any, dtype: Any) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
+
+    loss = partial(softmax_cross_entropy, reduction="none")
+    logits = of((24, classes), P(None, "classes"), jnp.float32)
+    with jax.sharding.use_abstract_mesh(mesh):
+        result = jax.eval_shape(loss, logits, of((24,), P(None), jnp.int32))
+    assert result.shape == (24,)
 
 
 @pytest.mark.parametrize("classes", [1000, 4096])

@@ -81,7 +81,7 @@ class Jax(Backend):
         """
         axis %= values.ndim
         classes, after = values.shape[axis], values.shape[axis + 1 :]
-        stretches = math.gcd(classes, jax.device_count())
+        stretches = math.gcd(classes, _devices_along(values, axis))
         shape = (*values.shape[:axis], stretches, classes // stretches, *after)
         values = _kept(values).reshape(shape)
         while values.shape[axis + 1] > HALVED:
@@ -139,6 +139,18 @@ BACKEND = Jax(jnp)
 def _cut(values: Any, axis: int) -> Any:
     """The mesh axes that cut an array's, where its type says so; else XLA does it."""
     return jax.typeof(values).sharding.spec[axis]
+
+
+def _devices_along(values: Any, axis: int) -> int:
+    """As many as may have a share of it: all, where the type does not say."""
+    cut = _cut(values, axis)
+    if cut is None:
+        devices: int = jax.device_count()
+        return devices
+    sizes = jax.typeof(values).sharding.mesh.shape
+    names = cut if isinstance(cut, tuple) else (cut,)
+    devices = math.prod(sizes[name] for name in names)
+    return devices
 
 
 def _kept(sums: Any) -> Any:

@@ -299,7 +299,8 @@ def _tensor(result: Any, dtype: Any) -> Any:
     array, wanted = np.asarray(result), dtype.as_numpy_dtype
     if array.dtype == BFLOAT16:
         array = array.view(wanted)
-    return tf.convert_to_tensor(array.astype(wanted, copy=False))
+    with np.errstate(all="ignore"):
+        return tf.convert_to_tensor(array.astype(wanted, copy=False))
 
 
 def _by_views(job: Job) -> tuple[Any, ...]:

@@ -87,7 +87,8 @@ INLINE double exp_d(double x) {
    the numbers that are far apart are integers, and nothing of x or m is lost.  The origin
    is 0, or m where that is so large that the difference of the two is exact.  What is one
    a row is made once: the origin; what is below, which is 0 anyway; what rounds, less l;
-   exp(-s).  The powers of 2 are in two factors, as those of exp are.  */
+   exp(-s).  The powers of 2 are in two factors, as those of exp are; and are products, of
+   which a NaN stays one, whatever its bits.  */
 
 #define FAR_F 224.0f
 #define FAR_D 1520.0
@@ -100,10 +101,10 @@ INLINE float difference_lowest_f(float m) { return from_origin_f(m) - 105.0f; }
 INLINE double difference_lowest_d(double m) { return from_origin_d(m) - 746.0; }
 
 INLINE float difference_round_f(float m) {
-    return ROUND_F + 64.0f - (FMA_F(from_origin_f(m), LOG2_E_F, ROUND_F) - ROUND_F);
+    return ROUND_F + (64.0f + 127.0f) - (FMA_F(from_origin_f(m), LOG2_E_F, ROUND_F) - ROUND_F);
 }
 INLINE double difference_round_d(double m) {
-    return ROUND_D + 512.0 - (FMA_D(from_origin_d(m), LOG2_E_D, ROUND_D) - ROUND_D);
+    return ROUND_D + (512.0 + 1023.0) - (FMA_D(from_origin_d(m), LOG2_E_D, ROUND_D) - ROUND_D);
 }
 
 INLINE float difference_scale_f(float m) {
@@ -123,7 +124,7 @@ INLINE float exp_from_f(float x, float origin, float lowest, float round, float 
     float t = FMA_F(x, LOG2_E_F, round), k = t - round;
     float r = FMA_F(k, -LN2_LOW_F, FMA_F(k, -LN2_HIGH_F, x));
     float power = 1.0f + FMA_F(r * r, EXP_REST_F(r), r);
-    return real_f(bits_f(power) + (bits_f(t) << 23)) * scale;
+    return power * real_f(bits_f(t) << 23) * scale;
 }
 INLINE double exp_from_d(double x, double origin, double lowest, double round,
                          double scale) {
@@ -132,7 +133,7 @@ INLINE double exp_from_d(double x, double origin, double lowest, double round,
     double t = FMA_D(x, LOG2_E_D, round), k = t - round;
     double r = FMA_D(k, -LN2_LOW_D, FMA_D(k, -LN2_HIGH_D, x));
     double power = 1.0 + FMA_D(r * r, EXP_REST_D(r), r);
-    return real_d(bits_d(power) + (bits_d(t) << 52)) * scale;
+    return power * real_d(bits_d(t) << 52) * scale;
 }
 
 /* log(1 + f) = f - (h - s (h + s**2 rest(s**2))), h = f**2 / 2, s = f / (2 + f), for f
