@@ -143,13 +143,12 @@ def _cut(values: Any, axis: int) -> Any:
 
 def _devices_along(values: Any, axis: int) -> int:
     """As many as may have a share of it: all, where the type does not say."""
-    cut = _cut(values, axis)
+    cut, devices = _cut(values, axis), 1
     if cut is None:
-        devices: int = jax.device_count()
-        return devices
+        return int(jax.device_count())
     sizes = jax.typeof(values).sharding.mesh.shape
-    names = cut if isinstance(cut, tuple) else (cut,)
-    devices = math.prod(sizes[name] for name in names)
+    for name in cut if isinstance(cut, tuple) else (cut,):
+        devices *= int(sizes[name])
     return devices
 
 
