@@ -288,7 +288,7 @@ def tensorflow(session: nox.Session) -> None:
     session.run("pytest", *options, *SIDE_BY_SIDE, *session.posargs)
 
 
-@nox.session(requires=["wheel"])
+@nox.session(requires=["wheel"], tags=["all"])
 def thorough_tensorflow(session: nox.Session) -> None:
     """What `tensorflow` leaves out; its losses and Keras' beside ours; training."""
     install(session, "test", "tensorflow", package=built_wheel(session))

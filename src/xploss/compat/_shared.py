@@ -24,10 +24,9 @@ def with_leading_axes(name: str, values: Any, rank: int) -> Any:
     So other libraries broadcast; the core wants it written out.
     """
     xp = backend_of(name, values).xp
-    missing = rank - len(values.shape)
-    if missing <= 0:
-        return values
-    return xp.reshape(values, (1,) * missing + tuple(values.shape))
+    for _ in range(rank - len(values.shape)):  # not reshaped: a size may be unknown
+        values = xp.expand_dims(values, axis=0)
+    return values
 
 
 # ---- what other libraries take besides arrays --------------------------------------

@@ -5,7 +5,14 @@ from typing import Any
 
 from ... import _binary
 from ..._arguments import anchor, backend_of
-from ..._arrays import fits, is_narrow, is_number, loaded_class, same_shape
+from ..._arrays import (
+    fits,
+    is_narrow,
+    is_number,
+    loaded_class,
+    same_shape,
+    shape_of,
+)
 from ..._call import checked, value
 from ...formulas.probability import log_complement
 from ...formulas.record import Formula
@@ -60,7 +67,7 @@ def _spread(name: str, weight: Any, input: Any) -> Any:
     if weight is None:
         return None
     spread = with_leading_axes(name, weight, len(input.shape))
-    if not fits(tuple(spread.shape), tuple(input.shape)):
+    if not fits(shape_of(spread), shape_of(input)):
         raise RuntimeError(
             f"`{name}` of shape {tuple(weight.shape)} does not broadcast onto `input` "
             f"of shape {tuple(input.shape)}"
