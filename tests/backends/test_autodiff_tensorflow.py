@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 from derivatives import derivative
 from grid import rounded
+from mpmath import mp, mpf
+from reference import ulps
 from transforms import (
     BOUND,
     FUNCTIONS,
@@ -570,3 +572,15 @@ xploss.sigmoid_cross_entropy(tf.zeros(3), 1)
 print("xploss.backends.tensorflow" in sys.modules)
 """)
     assert printed.split() == ["False", "True"]
+
+
+def test_a_subnormal_slope_is_divided_as_one():
+    """Which TensorFlow's own operations, eager ones too, would take for 0."""
+    x, weights = tf.constant([0.0, -91.875]), tf.constant([2.0, 2.0])
+    loss = partial(xploss.softmax_cross_entropy, reduction="weighted_mean")
+    _, slopes = xploss.value_and_grad(loss)(
+        x, tf.constant([1.0, 0.0]), class_weights=weights
+    )
+    exact = mp.exp(mpf(-91.875))
+    for slope, sign in zip(slopes.numpy(), (-1, 1), strict=True):
+        assert ulps(float(slope), sign * exact, "float32") <= 4.0

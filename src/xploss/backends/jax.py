@@ -196,9 +196,7 @@ def _elementwise(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _ruled(formula: Formula, arguments: tuple[Any, ...]) -> Any:
-    value = formula.value
-    if "differentiable" in formula.static:
-        value = functools.partial(value, differentiable=False)
+    value = formula.undifferentiated(formula.value)
     return BACKEND.formula(value, arguments, formula.class_axis)
 
 
@@ -243,7 +241,7 @@ def _change_of_rows(formula: Formula, arguments: tuple[Any, ...], change: Any) -
     """
     of_value: Any = formula.value_and_statistic
     axis: Any = formula.class_axis
-    value = functools.partial(of_value, **dict.fromkeys(formula.static, False))
+    value = formula.undifferentiated(of_value)
     _, *statistic = jax.lax.stop_gradient(BACKEND.formula(value, arguments, axis))
 
     def changes(
@@ -261,7 +259,7 @@ def _slopes_of_rows(
     formula: Formula, arguments: tuple[Any, ...], statistic: tuple[Any, ...]
 ) -> Any:
     of_slope: Any = formula.slope_by_statistic
-    slope = functools.partial(of_slope, **dict.fromkeys(formula.static, False))
+    slope = formula.undifferentiated(of_slope)
     return BACKEND.formula(slope, (*arguments, *statistic), formula.class_axis)
 
 

@@ -1,6 +1,5 @@
 """What a backend is asked to evaluate."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 from ..formulas.record import Formula, Function
@@ -33,7 +32,7 @@ class Job(NamedTuple):
         """The function, where nobody differentiates through it."""
         if self.quantity == "slope_and_curvature":  # which has no such option
             return self.function()
-        return partial(self.function(), **dict.fromkeys(self.formula.static, False))
+        return self.formula.undifferentiated(self.function())
 
     def per_class(self) -> tuple[bool, ...]:
         """Of a formula of rows: which outputs are one a class, the others one a row."""

@@ -155,7 +155,7 @@ class TensorFlow(Backend):
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         job = job.with_traced(tuple(map(_read, job.traced())))
-        if not _is_in_memory(job):
+        if not _are_in_memory(job.traced()):
             return super().evaluate(_with_sizes_compared(job))
         watched = [k for k, a in enumerate(job.traced()) if _is_watched(a)]
         if not watched:
@@ -181,6 +181,16 @@ class TensorFlow(Backend):
         if tf.executing_eagerly() or isinstance(within, Classes):
             return super().carried_out(function, within, arguments)
         return _by_operations(function, arguments)
+
+    def elementwise(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], dtype: Any
+    ) -> Any:
+        """By NumPy's operations where nobody watches: TensorFlow's write subnormal
+        numbers as 0."""
+        if not _are_in_memory(arguments) or any(map(_is_watched, arguments)):
+            return super().elementwise(function, arguments, dtype)
+        views = map(_view, arguments)
+        return _tensor(NUMPY.run(None, function, np, *views), dtype)
 
     def within_rows(self, axis: int) -> Classes:
         return _Classes(self, axis)
@@ -267,9 +277,9 @@ def _read(argument: Any) -> Any:
     return tf.convert_to_tensor(argument) if is_variable else argument
 
 
-def _is_in_memory(job: Job) -> bool:
+def _are_in_memory(arguments: tuple[Any, ...]) -> bool:
     return tf.executing_eagerly() and all(
-        "CPU:" in a.device for a in job.traced() if isinstance(a, tf.Tensor)
+        "CPU:" in a.device for a in arguments if isinstance(a, tf.Tensor)
     )
 
 
@@ -299,8 +309,7 @@ def _tensor(result: Any, dtype: Any) -> Any:
     array, wanted = np.asarray(result), dtype.as_numpy_dtype
     if array.dtype == BFLOAT16:
         array = array.view(wanted)
-    with np.errstate(all="ignore"):
-        return tf.convert_to_tensor(array.astype(wanted, copy=False))
+    return tf.convert_to_tensor(NUMPY.run(None, array.astype, wanted))
 
 
 def _by_views(job: Job) -> tuple[Any, ...]:
@@ -447,14 +456,8 @@ def _compared(name: str, array: Any, first: Any) -> Any:
 
 def _ruled(formula: Formula, arguments: tuple[Any, ...]) -> Any:
     """The value of a formula, which keeps its arguments for a derivative."""
-    value = _without_autodiff(formula.value, formula)
+    value = formula.undifferentiated(formula.value)
     return _kept(value, arguments, formula.class_axis, partial(_changes, formula))
-
-
-def _without_autodiff(function: Any, formula: Formula) -> Any:
-    if "differentiable" in formula.static:
-        return partial(function, differentiable=False)
-    return function
 
 
 def _kept(
@@ -490,7 +493,7 @@ def _changes(
 ) -> list[Any]:
     """By the first argument in closed form, by the others of the plain formula."""
     plain, axis = formula.slopes[formula.traced[0]], formula.class_axis
-    slope = _without_autodiff(plain, formula)
+    slope = formula.undifferentiated(plain)
     slopes = _kept(slope, given, axis, partial(_changes_of, plain, axis))
     by_first = tf.cast(upstream * slopes, given[0].dtype)
     others = _changes_of(formula.value, axis, given, places[1:], upstream)

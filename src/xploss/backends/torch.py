@@ -11,7 +11,6 @@ text.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,7 +141,7 @@ class Torch(Backend):
             return _Ruled.apply(job.formula, None, None, None, *arguments)
         function: Any = job.function()
         if _is_run_plainly(_tensors(arguments)) and job.quantity != SECOND:
-            function = _without_autodiff(function, job.formula)
+            function = job.formula.undifferentiated(function)
         return self.formula(function, arguments, job.formula.class_axis)
 
     def carried_out(
@@ -652,11 +651,5 @@ def _value_of(formula: Formula, arguments: tuple[Any, ...]) -> Any:
     """
     value: Any = formula.value
     if torch.compiler.is_compiling() or _is_run_plainly(_tensors(arguments)):
-        value = _without_autodiff(value, formula)
+        value = formula.undifferentiated(value)
     return BACKEND.formula(value, arguments, formula.class_axis)
-
-
-def _without_autodiff(function: Any, formula: Formula) -> Any:
-    if "differentiable" in formula.static:
-        return partial(function, differentiable=False)
-    return function

@@ -33,7 +33,7 @@ typedef struct {
     double weights[TILE], where[TILE];
 } RowSpace;
 
-/* What is read soon; of a row in memory all at once take the time of one. */
+/* What is read soon: several that are fetched at once take the time of one. */
 #if defined(__GNUC__)
 #define FETCH(at) __builtin_prefetch(at)
 #else
