@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from ..formulas.record import Formula
 from .base import Backend
 from .classes import Classes
-from .job import Job
+from .job import Job, undifferentiated
 
 PARTS = 8  # of a row, that are added one by one
 HALVED = 16  # at most, half of which are
@@ -196,7 +196,7 @@ def _elementwise(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _ruled(formula: Formula, arguments: tuple[Any, ...]) -> Any:
-    value = formula.undifferentiated(formula.value)
+    value = undifferentiated(formula, formula.value)
     return BACKEND.formula(value, arguments, formula.class_axis)
 
 
@@ -241,7 +241,7 @@ def _change_of_rows(formula: Formula, arguments: tuple[Any, ...], change: Any) -
     """
     of_value: Any = formula.value_and_statistic
     axis: Any = formula.class_axis
-    value = formula.undifferentiated(of_value)
+    value = undifferentiated(formula, of_value)
     _, *statistic = jax.lax.stop_gradient(BACKEND.formula(value, arguments, axis))
 
     def changes(
@@ -259,7 +259,7 @@ def _slopes_of_rows(
     formula: Formula, arguments: tuple[Any, ...], statistic: tuple[Any, ...]
 ) -> Any:
     of_slope: Any = formula.slope_by_statistic
-    slope = formula.undifferentiated(of_slope)
+    slope = undifferentiated(formula, of_slope)
     return BACKEND.formula(slope, (*arguments, *statistic), formula.class_axis)
 
 

@@ -1,5 +1,6 @@
 """What a backend is asked to evaluate."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..formulas.record import Formula, Function
@@ -32,7 +33,7 @@ class Job(NamedTuple):
         """The function, where nobody differentiates through it."""
         if self.quantity == "slope_and_curvature":  # which has no such option
             return self.function()
-        return self.formula.undifferentiated(self.function())
+        return undifferentiated(self.formula, self.function())
 
     def per_class(self) -> tuple[bool, ...]:
         """Of a formula of rows: which outputs are one a class, the others one a row."""
@@ -64,3 +65,10 @@ class Job(NamedTuple):
     def without_traced(self) -> "Job":
         """What a compiled evaluation is of."""
         return self._replace(arguments=(), weights=None, where=None)
+
+
+def undifferentiated(formula: Formula, function: Function) -> Function:
+    """One of a formula's with `static` options, that nobody differentiates through."""
+    if not formula.static:
+        return function
+    return partial(function, **dict.fromkeys(formula.static, False))

@@ -29,7 +29,7 @@ from ..kernels.trace import Node, operations, trace
 from .base import Backend, folded
 from .classes import Classes
 from .compiled import BFLOAT16
-from .job import Job
+from .job import Job, undifferentiated
 from .numpy import BACKEND as NUMPY
 
 HALVINGS = 16  # of a sum of a size that is not known: of a million a few terms are left
@@ -189,7 +189,7 @@ class TensorFlow(Backend):
         numbers as 0."""
         if not _are_in_memory(arguments) or any(map(_is_watched, arguments)):
             return super().elementwise(function, arguments, dtype)
-        views = map(_view, arguments)
+        views = [_wide(_view(argument)) for argument in arguments]
         return _tensor(NUMPY.run(None, function, np, *views), dtype)
 
     def within_rows(self, axis: int) -> Classes:
@@ -334,18 +334,17 @@ def _threads() -> int:
 
 
 def _widened(views: Job) -> Job:
-    """Without 16 bits, in which NumPy's own operations are slow, or are not there."""
-
-    def wide(argument: Any) -> Any:
-        if not isinstance(argument, np.ndarray) or argument.dtype.itemsize != 2:
-            return argument
-        if argument.dtype == BFLOAT16:
-            argument = argument.view(ml_dtypes.bfloat16)
-        return argument.astype(np.float32)
-
     dtypes = [np.float64 if d is np.float64 else np.float32 for d in views.dtypes]
-    traced = tuple(map(wide, views.traced()))
+    traced = tuple(map(_wide, views.traced()))
     return views.with_traced(traced)._replace(dtypes=tuple(dtypes))
+
+
+def _wide(view: Any) -> Any:
+    """Without 16-bit floats, in which NumPy's operations are slow, or are not there."""
+    if getattr(view, "dtype", None) not in (np.float16, BFLOAT16):
+        return view
+    narrow = ml_dtypes.bfloat16 if view.dtype == BFLOAT16 else np.float16
+    return view.view(narrow).astype(np.float32)
 
 
 # ---- a formula by TensorFlow's operations --------------------------------------------
@@ -456,7 +455,7 @@ def _compared(name: str, array: Any, first: Any) -> Any:
 
 def _ruled(formula: Formula, arguments: tuple[Any, ...]) -> Any:
     """The value of a formula, which keeps its arguments for a derivative."""
-    value = formula.undifferentiated(formula.value)
+    value = undifferentiated(formula, formula.value)
     return _kept(value, arguments, formula.class_axis, partial(_changes, formula))
 
 
@@ -493,7 +492,7 @@ def _changes(
 ) -> list[Any]:
     """By the first argument in closed form, by the others of the plain formula."""
     plain, axis = formula.slopes[formula.traced[0]], formula.class_axis
-    slope = formula.undifferentiated(plain)
+    slope = undifferentiated(formula, plain)
     slopes = _kept(slope, given, axis, partial(_changes_of, plain, axis))
     by_first = tf.cast(upstream * slopes, given[0].dtype)
     others = _changes_of(formula.value, axis, given, places[1:], upstream)

@@ -26,7 +26,7 @@ from . import device, torch_operations, torch_private
 from .base import Backend
 from .classes import Classes
 from .compiled import BFLOAT16, TYPES, Plan, plan_of
-from .job import Job
+from .job import Job, undifferentiated
 from .numpy import BACKEND as NUMPY
 
 SECOND = "slope_and_curvature"  # which has no static options
@@ -141,7 +141,7 @@ class Torch(Backend):
             return _Ruled.apply(job.formula, None, None, None, *arguments)
         function: Any = job.function()
         if _is_run_plainly(_tensors(arguments)) and job.quantity != SECOND:
-            function = job.formula.undifferentiated(function)
+            function = undifferentiated(job.formula, function)
         return self.formula(function, arguments, job.formula.class_axis)
 
     def carried_out(
@@ -651,5 +651,5 @@ def _value_of(formula: Formula, arguments: tuple[Any, ...]) -> Any:
     """
     value: Any = formula.value
     if torch.compiler.is_compiling() or _is_run_plainly(_tensors(arguments)):
-        value = formula.undifferentiated(value)
+        value = undifferentiated(formula, value)
     return BACKEND.formula(value, arguments, formula.class_axis)

@@ -1,6 +1,5 @@
 """What a formula tells about itself: all that running and differentiating it needs."""
 
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 Array = Any  # an array of any library; the public functions say which one returns
@@ -57,12 +56,6 @@ class Formula(NamedTuple):
     # *statistic): the two numbers of a row that are kept for a derivative.
     value_and_statistic: Function | None = None
     slope_by_statistic: Function | None = None
-
-    def undifferentiated(self, function: Function) -> Function:
-        """One of those with `static` options, that nobody differentiates through."""
-        if not self.static:
-            return function
-        return partial(function, **dict.fromkeys(self.static, False))
 
     def __hash__(self) -> int:
         return hash((self.traced, self.value, self.static, self.class_axis))
