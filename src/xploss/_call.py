@@ -21,7 +21,7 @@ from .formulas.record import Formula
 from .formulas.sigmoid import ONE
 
 P = ParamSpec("P")
-# Of a formula, after logits and labels; empty where none is there.
+# Of a formula, after what labels are; or empty where all of them are absent.
 Options = tuple[float | None, ...]
 A = TypeVar("A", bound=AnyArray)
 
@@ -110,6 +110,8 @@ def at_once(
     labels: Any,
     options: Options | None,
     reduction: Any,
+    class_axis: Any = -1,
+    ignored: Any = None,
 ) -> Any:
     """The result of an ordinary call, of two arrays that are alike, and of numbers.
 
@@ -120,14 +122,17 @@ def at_once(
     backend = listed(first)
     if backend is None:
         return None
+    if formula.per_row:
+        return backend.rows_at_once(
+            formula, quantity, first, labels, options, reduction, class_axis, ignored
+        )
     return backend.at_once(formula, quantity, first, labels, options, reduction)
 
 
 def numbers_of(*options: tuple[Any, float | None, float]) -> Options | None:
     """Each an option, what it is where it is absent, and the most that it may be.
 
-    Empty where all are absent; None if one is no number that is in range, which is for
-    the checks of a `Call`.
+    None if one is no number that is in range, which is for the checks of a `Call`.
     """
     made: list[float | None] = []
     for option, absent, most in options:
@@ -137,7 +142,7 @@ def numbers_of(*options: tuple[Any, float | None, float]) -> Options | None:
             return None
         else:
             made.append(None if option == absent else float(option))
-    return tuple(made) if any(option is not None for option in made) else ()
+    return tuple(made)
 
 
 def value(call: Call) -> Any:

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple, TypeVar, cast
 
 from ._arguments import (
+    LARGEST,
     Anchor,
     Reduction,
     anchor,
@@ -25,7 +26,7 @@ from ._arrays import (
     same_size,
     shape_of,
 )
-from ._call import Call, loss_made_of, value
+from ._call import Call, Options, at_once, loss_made_of, numbers_of, value
 from .backends.classes import MOST_NUMBERS, are_told_apart
 from .formulas.class_probability import CATEGORICAL
 from .formulas.record import Formula
@@ -317,10 +318,37 @@ def _categorical_call(
     return made.call(CATEGORICAL, options, weights, axis, reduction)
 
 
+# ---- options that are numbers --------------------------------------------------------
+#
+# As the formula takes them, of a call that has no other options; None of one that is an
+# array, or out of range.
+
+
+def _numbers_of_softmax(
+    label_smoothing: Any = 0.0, z_loss: Any = 0.0
+) -> Options | None:
+    return numbers_of((label_smoothing, 0.0, 1.0), (z_loss, 0.0, LARGEST))
+
+
+def _numbers_of_focal(gamma: Any = 2.0, label_smoothing: Any = 0.0) -> Options | None:
+    options = numbers_of((label_smoothing, 0.0, 1.0), (gamma, 0.0, LARGEST))
+    # A gamma of 0 is the cross-entropy's.
+    return options if options and options[1] is not None else None
+
+
+def _numbers_of_categorical(
+    eps: Any = 0.0, label_smoothing: Any = 0.0
+) -> Options | None:
+    options = numbers_of((label_smoothing, 0.0, 1.0))
+    if options is None or type(eps) is not float or eps != 0.0:
+        return None
+    return (*options, None, None, None)
+
+
 # ---- losses --------------------------------------------------------------------------
 
 
-@loss_made_of(_softmax_call, SOFTMAX_CROSS_ENTROPY)
+@loss_made_of(_softmax_call, SOFTMAX_CROSS_ENTROPY, _numbers_of_softmax)
 def softmax_cross_entropy(
     logits: A,
     labels: AnyArray | int,
@@ -401,6 +429,20 @@ def softmax_cross_entropy(
     >>> print(softmax_cross_entropy(np.zeros((2, 3)), np.array([0, 2])))
     1.0986122886681098
     """
+    if class_weights is weights is where is axis is None:
+        options = _numbers_of_softmax(label_smoothing, z_loss)
+        result = at_once(
+            SOFTMAX_CROSS_ENTROPY,
+            "value",
+            logits,
+            labels,
+            options,
+            reduction,
+            class_axis,
+            ignore_index,
+        )
+        if result is not None:
+            return cast(A, result)
     call = _softmax_call(
         logits,
         labels,
@@ -417,7 +459,7 @@ def softmax_cross_entropy(
     return cast(A, value(call))
 
 
-@loss_made_of(_softmax_focal_call, SOFTMAX_FOCAL)
+@loss_made_of(_softmax_focal_call, SOFTMAX_FOCAL, _numbers_of_focal)
 def softmax_focal_loss(
     logits: A,
     labels: AnyArray | int,
@@ -463,6 +505,20 @@ reduction
     >>> print(softmax_focal_loss(logits, np.array([0, 0]), reduction="none"))
     [1.08693309e-02 7.82368737e-53]
     """
+    if class_weights is weights is where is axis is None:
+        options = _numbers_of_focal(gamma, label_smoothing)
+        result = at_once(
+            SOFTMAX_FOCAL,
+            "value",
+            logits,
+            labels,
+            options,
+            reduction,
+            class_axis,
+            ignore_index,
+        )
+        if result is not None:
+            return cast(A, result)
     call = _softmax_focal_call(
         logits,
         labels,
@@ -479,7 +535,7 @@ reduction
     return cast(A, value(call))
 
 
-@loss_made_of(_categorical_call, CATEGORICAL)
+@loss_made_of(_categorical_call, CATEGORICAL, _numbers_of_categorical)
 def categorical_cross_entropy(
     probs: A,
     labels: AnyArray | int,
@@ -518,6 +574,20 @@ axis, reduction
     >>> print(categorical_cross_entropy(probs, np.array([0, 1]), reduction="none"))
     [0.69314718 0.        ]
     """
+    if class_weights is weights is where is axis is None:
+        options = _numbers_of_categorical(eps, label_smoothing)
+        result = at_once(
+            CATEGORICAL,
+            "value",
+            probs,
+            labels,
+            options,
+            reduction,
+            class_axis,
+            ignore_index,
+        )
+        if result is not None:
+            return cast(A, result)
     call = _categorical_call(
         probs,
         labels,

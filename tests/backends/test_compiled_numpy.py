@@ -345,6 +345,12 @@ def test_a_wrong_number_of_arrays_is_refused():
         _compiled.evaluate(0, 0, (x, x), *rest, 1)  # it has one axis
     with pytest.raises(ValueError, match="no such instruction set"):
         _compiled.evaluate(99, 0, (x,), *rest, -1)
+    at = x.ctypes.data
+    for classes in (2, -1):  # of three elements
+        with pytest.raises(ValueError, match="type or shape"):
+            _compiled.evaluate_flat(
+                0, 0, 11, 3, (at, at), (at,), None, 1.0, 1.0, 1, 0, 11, classes
+            )
 
 
 # ---- processes and threads -----------------------------------------------------------

@@ -84,6 +84,20 @@ class Backend:
         those that a library has a shorter way for."""
         return None
 
+    def rows_at_once(
+        self,
+        formula: Formula,
+        quantity: str,
+        first: Array,
+        labels: Any,
+        options: tuple[float | None, ...],
+        reduction: str,
+        class_axis: Any,
+        ignored: Any,
+    ) -> Any:
+        """The same of rows; of labels that are to be ignored there may be none."""
+        return None
+
     def run(self, like: Array, function: Callable[..., Any], *args: Any) -> Any:
         """function(*args), in the surroundings that arrays such as `like` need.
 

@@ -21,7 +21,9 @@ except ImportError:
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 
 # As `kernels/host/loops.h` counts them.
-TYPES = {"float16": 8, "bfloat16": 9, "float32": 10, "float64": 11}
+TYPES = {
+    "int32": 5, "int64": 7, "float16": 8, "bfloat16": 9, "float32": 10, "float64": 11,
+}  # fmt: skip
 
 # Those that this processor has, the best last.
 INSTRUCTION_SETS: tuple[str, ...] = (
@@ -45,25 +47,23 @@ class Plan(NamedTuple):
 
 # By the function of a formula, and by which of its arguments are there.
 PLANS: dict[tuple[Function, tuple[bool, ...]], Plan] = {}
-WITHOUT_OPTIONS: dict[Function, Plan] = {}
+WITHOUT_OPTIONS: dict[tuple[Function, tuple[bool, ...]], Plan] = {}
 for _number, _kernel in enumerate(kernels() if INSTRUCTION_SETS else ()):
     for _there, _called_with in _kernel.taken():
         _plan = Plan(_number, _called_with, _kernel.results)
         PLANS.setdefault((_kernel.function, _there), _plan)
         if sum(_there) == 2:
-            WITHOUT_OPTIONS.setdefault(_kernel.function, _plan)
+            WITHOUT_OPTIONS.setdefault((_kernel.function, (True, True)), _plan)
 for _number, _kernel in enumerate(row_kernels() if INSTRUCTION_SETS else ()):
     for _there, _called_with in _kernel.taken():
         _plan = Plan(_number, _called_with, _kernel.results)
         PLANS.setdefault((_kernel.function, _there), _plan)
 
 
-def plan_of(function: Function, options: tuple[float | None, ...]) -> Plan | None:
-    """Of logits, labels and numbers, which are None where they are absent."""
-    if not options:
-        return WITHOUT_OPTIONS.get(function)
-    there = (True, True, *[option is not None for option in options])
-    return PLANS.get((function, there))
+def plan_of(function: Function, arguments: tuple[Any, ...]) -> Plan | None:
+    """Of arguments that are None where they are absent, or of logits and labels."""
+    key = function, tuple([argument is not None for argument in arguments])
+    return PLANS.get(key) or WITHOUT_OPTIONS.get(key)
 
 
 class Compiled:
@@ -81,18 +81,30 @@ class Compiled:
         plan: Plan,
         arguments: tuple[Any, ...],
         reduction: str,
+        per_class: tuple[bool, ...] = (),
         threads: int = 1,
         team: int = 0,
     ) -> Any:
         """Of two arrays alike and numbers: the sum, divided as the reduction says, or
-        None; and a list of the results per element."""
+        None; and a list of the results per element.
+
+        Of rows, whose classes are on the last axis, they are one a class or one a row.
+        """
         first, summed = arguments[0], reduction != "none"
-        n, divided = first.size, summed and reduction != "sum"
-        made = [np.empty_like(first) for _ in range(plan.results - summed)]
+        n, divided, class_axis = first.size, summed and reduction != "sum", -1
+        if per_class:
+            n, class_axis = n // first.shape[-1], first.ndim - 1
+            row = (*first.shape[:-1], 1)
+            made = [
+                np.empty_like(first) if of_class else np.empty(row, first.dtype)
+                for of_class in per_class[summed:]
+            ]
+        else:
+            made = [np.empty_like(first) for _ in range(plan.results - summed)]
         total = _compiled.evaluate(
             self.set, plan.kernel, arguments, None, None,
             (None, 1.0 / n if divided else None), (*made,),
-            True if summed else None, n if divided else 1.0, threads, team, -1,
+            True if summed else None, n if divided else 1.0, threads, team, class_axis,
         )  # fmt: skip
         return total, made
 
@@ -108,15 +120,18 @@ class Compiled:
         scale: float = 1.0,
         threads: int = 1,
         team: int = 0,
+        labels: int | None = None,
+        classes: int = 0,
     ) -> None:
-        """Of two arrays of one dtype in a row, by addresses, and numbers.
+        """Of arrays in a row, by addresses, and numbers: of a dtype, and labels of
+        theirs; or of rows of so many classes.
 
         The sum of the first result is written to `total`, and those of the rest, or all
         of them, to `outputs`; the last is multiplied by `scale`.
         """
         _compiled.evaluate_flat(
             self.set, plan.kernel, dtype, size, arguments, outputs, total, divisor,
-            scale, threads, team,
+            scale, threads, team, dtype if labels is None else labels, classes,
         )  # fmt: skip
 
     def evaluate(
@@ -124,8 +139,7 @@ class Compiled:
     ) -> tuple[Any, ...] | None:
         """The outputs, or None of what is not taken."""
         class_axis = job.formula.class_axis
-        there = tuple([argument is not None for argument in job.arguments])
-        plan = PLANS.get((job.function(), there))
+        plan = plan_of(job.function(), job.arguments)
         if plan is None or not job.tells_classes_apart():
             return None
         arguments = plan.arguments(*job.arguments)

@@ -37,9 +37,7 @@ class Job(NamedTuple):
 
     def per_class(self) -> tuple[bool, ...]:
         """Of a formula of rows: which outputs are one a class, the others one a row."""
-        first = self.formula.per_class or self.quantity == "slope_and_curvature"
-        others = self.quantity != "value_and_statistic"
-        return (first, *(others for _ in self.dtypes[1:]))
+        return are_per_class(self.formula, self.quantity, len(self.dtypes))
 
     def tells_classes_apart(self) -> bool:
         """By their numbers, of a formula of rows."""
@@ -72,3 +70,15 @@ def undifferentiated(formula: Formula, function: Function) -> Function:
     if not formula.static:
         return function
     return partial(function, **dict.fromkeys(formula.static, False))
+
+
+def are_per_class(formula: Formula, quantity: str, outputs: int) -> tuple[bool, ...]:
+    """Of a formula of rows: which outputs are one a class, the others one a row."""
+    first = formula.per_class or quantity == "slope_and_curvature"
+    others = quantity != "value_and_statistic"
+    return (first, *(others for _ in range(outputs - 1)))
+
+
+def of_label(labels: Any, are_numbers: bool) -> tuple[Any, Any, Any]:
+    """Masses, numbers of classes and class weights, as formulas of rows take them."""
+    return (None, labels, None) if are_numbers else (labels, None, None)

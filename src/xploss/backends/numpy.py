@@ -15,9 +15,9 @@ from .._arrays import Array, computing_dtype
 from ..formulas.record import Formula
 from . import compiled
 from .base import Backend
-from .classes import Classes
+from .classes import MOST_NUMBERS, Classes
 from .compiled import plan_of
-from .job import Job
+from .job import Job, are_per_class, of_label
 
 # What `out` may be given for; another subclass of arrays has arithmetic of its own.
 OWN_TYPES = (np.ndarray, np.memmap)
@@ -49,7 +49,8 @@ class NumPy(Backend):
         options: tuple[float | None, ...],
         reduction: str,
     ) -> Any:
-        dtype, plan = first.dtype, plan_of(getattr(formula, quantity), options)
+        dtype, given = first.dtype, (first, labels, *options)
+        plan = plan_of(getattr(formula, quantity), given)
         if (
             self.compiled is None
             or plan is None
@@ -62,9 +63,46 @@ class NumPy(Backend):
             or not first.ndim
         ):
             return None
-        arguments = plan.arguments(first, labels, *options)
-        total, made = self.compiled.at_once(plan, arguments, reduction)
+        total, made = self.compiled.at_once(plan, plan.arguments(*given), reduction)
         results = made if total is None else [dtype.type(total), *made]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def rows_at_once(
+        self,
+        formula: Formula,
+        quantity: str,
+        first: Array,
+        labels: Any,
+        options: tuple[float | None, ...],
+        reduction: str,
+        class_axis: Any,
+        ignored: Any,
+    ) -> Any:
+        if (
+            self.compiled is None
+            or type(labels) is not np.ndarray
+            or type(first) is not np.ndarray
+            or type(class_axis) is not int
+            or class_axis not in (-1, first.ndim - 1)
+            or first.dtype not in WHOLE
+            or not first.size
+            or first.ndim < 2
+        ):
+            return None
+        are_numbers = labels.ndim < first.ndim
+        if are_numbers and not _are_numbers(first, labels, ignored):
+            return None
+        if not are_numbers and not _are_masses(first, labels, ignored):
+            return None
+        label = of_label(labels[..., None] if are_numbers else labels, are_numbers)
+        given = (first, *label, *options)
+        plan: Any = plan_of(getattr(formula, quantity), given)
+        kinds = are_per_class(formula, quantity, plan.results)
+        arguments = plan.arguments(*given)
+        total, made = self.compiled.at_once(plan, arguments, reduction, kinds)
+        results = [] if total is None else [first.dtype.type(total)]
+        for array, per_class in zip(made, kinds[len(results) :], strict=True):
+            results.append(array if per_class else array[..., 0])
         return results[0] if len(results) == 1 else tuple(results)
 
     def elementwise(
@@ -98,6 +136,19 @@ class NumPy(Backend):
 
     def within_rows(self, axis: int) -> Classes:
         return _Classes(self, axis)
+
+
+def _are_numbers(first: Array, labels: Array, ignored: Any) -> bool:
+    """Of classes, and none of them to be ignored."""
+    classes = first.shape[-1]
+    fit = labels.shape == first.shape[:-1] and classes <= MOST_NUMBERS
+    fit = fit and labels.dtype.kind in "iu" and labels.dtype.isnative
+    return fit and (ignored is None or (type(ignored) is int and ignored not in labels))
+
+
+def _are_masses(first: Array, labels: Array, ignored: Any) -> bool:
+    alike = labels.shape == first.shape and labels.dtype is first.dtype
+    return alike and ignored is None
 
 
 class _Classes(Classes):

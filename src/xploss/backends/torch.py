@@ -24,9 +24,9 @@ from ..formulas.record import STATISTIC, Formula
 from ..kernels.cuda import BLOCK
 from . import device, torch_operations, torch_private
 from .base import Backend
-from .classes import Classes
-from .compiled import BFLOAT16, TYPES, Plan, plan_of
-from .job import Job, undifferentiated
+from .classes import MOST_NUMBERS, Classes
+from .compiled import BFLOAT16, TYPES, plan_of
+from .job import Job, are_per_class, of_label, undifferentiated
 from .numpy import BACKEND as NUMPY
 
 SECOND = "slope_and_curvature"  # which has no static options
@@ -39,8 +39,10 @@ NUMPYS: dict[Any, Any] = {
 NUMBERS = {
     torch.float16: TYPES["float16"], torch.bfloat16: TYPES["bfloat16"],
     torch.float32: TYPES["float32"], torch.float64: TYPES["float64"],
+    torch.int32: TYPES["int32"], torch.int64: TYPES["int64"],
 }  # fmt: skip
 FLOATS = {*NARROW, torch.float32, torch.float64}
+INTEGERS = {torch.int32, torch.int64}
 VIEWED = {
     *NARROW, torch.float32, torch.float64, torch.bool,
     torch.int8, torch.int16, torch.int32, torch.int64,
@@ -91,27 +93,45 @@ class Torch(Backend):
         reduction: str,
     ) -> Any:
         """Of tensors in memory; what a value's derivative needs is kept."""
-        plan = plan_of(getattr(formula, quantity), options)
         if (
             NUMPY.compiled is None
-            or plan is None
             or _is_watched()
             or not (_is_in_a_row(first) and _is_in_a_row(labels))
             or labels.dtype is not first.dtype
             or labels.shape != first.shape
         ):
             return None
-        summed, results = reduction != "none", 1 if quantity == "value" else 2
-        if torch.is_grad_enabled() and (first.requires_grad or labels.requires_grad):
-            if results == 2 or not summed:
-                return None  # the plain formula is differentiated
-            n = 1 if reduction == "sum" else first.numel()
-            return _RuledAtOnce.apply(formula, n, options, first, labels)
         n = first.numel()
-        divisor = n if summed and reduction != "sum" else 1
-        scale = 1.0 / divisor if results == 2 else 1.0
-        made = _flat(plan, first, labels, options, summed, divisor, scale)
-        return made[0] if results == 1 else tuple(made)
+        return _at_once(formula, quantity, first, labels, options, reduction, n)
+
+    def rows_at_once(
+        self,
+        formula: Formula,
+        quantity: str,
+        first: Any,
+        labels: Any,
+        options: tuple[float | None, ...],
+        reduction: str,
+        class_axis: Any,
+        ignored: Any,
+    ) -> Any:
+        if (
+            NUMPY.compiled is None
+            or _is_watched()
+            or not _is_in_a_row(first)
+            or not _is_in_a_row(labels, NUMBERS)
+            or first.ndim < 2
+            or type(class_axis) is not int
+            or class_axis not in (-1, first.ndim - 1)
+        ):
+            return None
+        are_numbers = labels.ndim < first.ndim
+        if are_numbers and not _are_numbers(first, labels, ignored):
+            return None
+        if not are_numbers and not _are_masses(first, labels, ignored):
+            return None
+        rows = first.numel() // first.shape[-1]
+        return _at_once(formula, quantity, first, labels, options, reduction, rows)
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """By kernels where nothing is differentiated, or by a rule that has a sum's."""
@@ -292,7 +312,7 @@ def _are_on_gpu(tensors: list[Any]) -> bool:
     )
 
 
-def _is_in_a_row(tensor: Any) -> bool:
+def _is_in_a_row(tensor: Any, dtypes: Any = FLOATS) -> bool:
     """In memory, at an address of its own."""
     return (
         _is_ordinary(tensor)
@@ -300,11 +320,26 @@ def _is_in_a_row(tensor: Any) -> bool:
         and tensor.layout is torch.strided
         and not tensor.is_nested
         and tensor.is_contiguous()
-        and tensor.dtype in FLOATS
+        and tensor.dtype in dtypes
         and tensor.numel() > 0
         and tensor.data_ptr() > 0
         and not tensor.is_neg()
     )
+
+
+def _are_numbers(first: Any, labels: Any, ignored: Any) -> bool:
+    """Of classes, and none of them to be ignored."""
+    classes = first.shape[-1]
+    fit = labels.shape == first.shape[:-1] and classes <= MOST_NUMBERS
+    fit = fit and labels.dtype in INTEGERS
+    if not fit or ignored is None:
+        return fit
+    return type(ignored) is int and not bool((labels == ignored).any())
+
+
+def _are_masses(first: Any, labels: Any, ignored: Any) -> bool:
+    alike = labels.shape == first.shape and labels.dtype is first.dtype
+    return alike and ignored is None
 
 
 def _view(argument: Any) -> Any:
@@ -325,29 +360,92 @@ def _tensor(result: Any) -> Any:
     return torch.from_numpy(array)
 
 
-def _flat(
-    plan: Plan,
+def _at_once(
+    formula: Formula,
+    quantity: str,
     first: Any,
     labels: Any,
     options: tuple[float | None, ...],
+    reduction: str,
+    n: int,
+) -> Any:
+    """Of tensors in a row; None of what is to be differentiated by its lines."""
+    summed, results = reduction != "none", 1 if quantity == "value" else 2
+    n = n if summed and reduction != "sum" else 1
+    if torch.is_grad_enabled() and (first.requires_grad or labels.requires_grad):
+        if results == 2 or not summed or (formula.per_row and labels.requires_grad):
+            return None
+        return _RuledAtOnce.apply(formula, n, options, first, labels)
+    given = _given(formula, first, labels, options)
+    kinds = _kinds(formula, quantity, results)
+    scale = 1.0 / n if results == 2 else 1.0
+    made = _flat(getattr(formula, quantity), given, kinds, summed, n, scale)
+    return made[0] if results == 1 else tuple(made)
+
+
+class Given(NamedTuple):
+    """Tensors in a row, and numbers: as a formula takes them."""
+
+    arguments: tuple[Any, ...]
+    labels: Any
+    classes: int  # of rows, or 0
+
+
+def _given(formula: Formula, first: Any, labels: Any, options: Any) -> Given:
+    if not formula.per_row:
+        return Given((first, labels, *options), labels, 0)
+    label = of_label(labels, labels.ndim < first.ndim)
+    return Given((first, *label, *options), labels, first.shape[-1])
+
+
+def _kinds(formula: Formula, quantity: str, results: int) -> tuple[bool, ...]:
+    """Which results are one an element, the others one a row."""
+    if not formula.per_row:
+        return (True,) * results
+    return are_per_class(formula, quantity, results)
+
+
+def _flat(
+    function: Any,
+    given: Given,
+    kinds: tuple[bool, ...],
     summed: bool,
     divisor: float = 1.0,
     scale: float = 1.0,
 ) -> list[Any]:
-    """The results of tensors of one dtype in a row, the first summed and divided."""
+    """The results, the first summed and divided."""
     compiled: Any = NUMPY.compiled
-    made = [torch.empty_like(first) for _ in range(plan.results - summed)]
-    if summed:  # of float32 beside 16 bits
-        wide = np.float64 if first.dtype is torch.float64 else np.float32
-        total = torch.from_numpy(np.empty((), wide))  # in two thirds of `empty`'s time
+    plan: Any = plan_of(function, given.arguments)
+    first = given.arguments[0]
+    made = [
+        torch.empty_like(first) if per_element else _one_a_row(first, k > 0)
+        for k, per_element in enumerate(kinds)
+        if k or not summed
+    ]
+    if summed:
+        total = _wide_empty((), first)
+    addresses = [
+        a.data_ptr() if isinstance(a, torch.Tensor) else a for a in given.arguments
+    ]
     compiled.flat(
-        plan, NUMBERS[first.dtype], first.numel(),
-        plan.arguments(first.data_ptr(), labels.data_ptr(), *options),
+        plan, NUMBERS[first.dtype], first.numel(), plan.arguments(*addresses),
         tuple([a.data_ptr() for a in made]),
         total.data_ptr() if summed else None, divisor, scale, torch.get_num_threads(),
-        torch_private.team(),
+        torch_private.team(), NUMBERS[given.labels.dtype], given.classes,
     )  # fmt: skip
     return [total, *made] if summed else made
+
+
+def _one_a_row(logits: Any, of_statistic: bool) -> Any:
+    """Room for losses; or for a row's statistic, which has the class axis."""
+    rows = logits.shape[:-1]
+    return _wide_empty((*rows, 1), logits) if of_statistic else logits.new_empty(rows)
+
+
+def _wide_empty(shape: tuple[int, ...], like: Any) -> Any:
+    """Of float32 beside 16 bits; by NumPy, in half of the time of `torch.empty`."""
+    wide = np.float64 if like.dtype is torch.float64 else np.float32
+    return torch.from_numpy(np.empty(shape, wide))
 
 
 class _Device:
@@ -571,29 +669,49 @@ class _RuledAtOnce(Function):
         ctx: Any, formula: Formula, n: int, options: Any, first: Any, labels: Any
     ) -> Any:
         ctx.formula, ctx.n, ctx.options = formula, n, options
-        ctx.save_for_backward(first, labels)
-        plan: Any = plan_of(formula.value, options)
-        return _flat(plan, first, labels, options, True, n)[0]
+        quantity, results = "value", 1
+        if formula.value_and_statistic is not None:
+            quantity, results = "value_and_statistic", 3
+        given = _given(formula, first, labels, options)
+        kinds = _kinds(formula, quantity, results)
+        value, *statistic = _flat(getattr(formula, quantity), given, kinds, True, n)
+        ctx.save_for_backward(first, labels, *statistic)
+        return value
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
-        (first, labels), options = ctx.saved_tensors, ctx.options
+        first, labels, *statistic = ctx.saved_tensors
+        formula, n, options = ctx.formula, ctx.n, ctx.options
+        given = _given(formula, first, labels, options)
         if not ctx.needs_input_grad[4] and not _is_differentiated_again(upstream):
-            slope = ctx.formula.slopes[ctx.formula.traced[0]]
-            plan: Any = plan_of(slope, options)
-            scale = upstream.item() / ctx.n
-            made = _flat(plan, first, labels, options, False, 1.0, scale)
+            slope = formula.slopes[formula.traced[0]]
+            if statistic:
+                slope = formula.slope_by_statistic
+                given = given._replace(arguments=(*given.arguments, *statistic))
+            made = _flat(slope, given, (True,), False, 1.0, upstream.item() / n)
             return None, None, None, made[0], None
-        absent = (None,) * (len(ctx.formula.traced) - 2)
-        arguments = (first, labels, *(options or absent))
-        names = zip(ctx.formula.traced[:2], ctx.needs_input_grad[3:], strict=True)
+        formula, kept = _checked(formula, n, given, tuple(statistic))
+        names = zip(formula.traced[:2], ctx.needs_input_grad[3:], strict=True)
         gradients = [
-            _gradient(ctx.formula, name, Kept(arguments, ctx.n), upstream)
-            if needed
-            else None
+            _gradient(formula, name, kept, upstream) if needed else None
             for name, needed in names
         ]
         return (None, None, None, *gradients)
+
+
+def _checked(
+    formula: Formula, n: int, given: Given, statistic: tuple[Any, ...]
+) -> tuple[Formula, Kept]:
+    """As of a call that was checked: all options, and rows along their axis."""
+    first, *others = given.arguments
+    absent = (None,) * (len(formula.traced) - len(given.arguments))
+    if given.classes:
+        formula = formula._replace(class_axis=first.ndim - 1)
+        others = [
+            a.unsqueeze(-1) if a is given.labels and a.ndim < first.ndim else a
+            for a in others
+        ]
+    return formula, Kept((first, *others, *absent), n, statistic=statistic)
 
 
 def _is_differentiated_again(upstream: Any) -> bool:

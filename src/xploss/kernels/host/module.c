@@ -332,51 +332,81 @@ static PyObject *evaluate_job(PyObject *module, PyObject *const *args, Py_ssize_
 
 enum {
     FLAT_SET, FLAT_KERNEL, FLAT_TYPE, FLAT_SIZE, FLAT_ARGUMENTS, FLAT_OUTPUTS,
-    FLAT_TOTAL, FLAT_DIVISOR, FLAT_SCALE, FLAT_THREADS, FLAT_TEAM,
+    FLAT_TOTAL, FLAT_DIVISOR, FLAT_SCALE, FLAT_THREADS, FLAT_TEAM, FLAT_LABELS,
+    FLAT_CLASSES,
     FLAT_COUNT
 };
 
-static int at_address(Array *array, PyObject *address, Type type, size_t size) {
+static ptrdiff_t width_of(Type type) {
+    static const ptrdiff_t WIDTHS[TYPES] = {1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 4, 8};
+    return WIDTHS[type];
+}
+
+/* In a row; of rows of classes it is one a class by its bit, or one a row. */
+static int at_address(const Job *job, Array *array, PyObject *address, Type type,
+                      unsigned is_per_class) {
     array->data = PyLong_AsVoidPtr(address);
     array->type = type;
-    array->strides[0] = (ptrdiff_t)size;
+    Size classes = job->class_axis < 0 || !is_per_class ? 1 : job->shape[1];
+    array->strides[0] = width_of(type) * classes;
+    array->strides[1] = classes == 1 ? 0 : width_of(type);
     return array->data != NULL;
 }
 
-static int number_or_address(Array *array, PyObject *object, Type type, size_t size) {
-    if (!PyFloat_Check(object)) return at_address(array, object, type, size);
+static int number_or_address(const Job *job, Array *array, PyObject *object, Type type,
+                             unsigned is_per_class) {
+    if (!PyFloat_Check(object)) {
+        return at_address(job, array, object, type, is_per_class);
+    }
     array->data = NULL;
     array->number = PyFloat_AsDouble(object);
-    array->strides[0] = 0;
+    array->strides[0] = array->strides[1] = 0;
     return 1;
 }
 
-static int flat_arrays(Job *job, PyObject *arguments, PyObject *outputs, Type type) {
-    size_t size = type == FLOAT64 ? 8 : type == FLOAT32 ? 4 : 2;
+/* The second argument is the labels; behind them, and where they are one a row behind the
+   first result, is what is of the type that is computed in: a row's statistic. */
+static int flat_arrays(Job *job, PyObject *arguments, PyObject *outputs, Type type,
+                       Type labels) {
+    const RowKernel *rows = job->row_kernel;
     int taken = 1;
     for (int k = 0; k < job->arguments && taken; k++) {
         PyObject *argument = PyTuple_GetItem(arguments, k);
-        taken = number_or_address(&job->argument[k], argument, type, size);
+        Type of = k == 0 ? type : k == 1 ? labels : job->loops->type;
+        taken = number_or_address(job, &job->argument[k], argument, of,
+                                  rows ? rows->classes_in >> k & 1u : 0);
     }
     for (int k = job->summed; k < job->results && taken; k++) {
         PyObject *output = PyTuple_GetItem(outputs, k - job->summed);
-        taken = at_address(&job->output[k], output, type, size);
+        unsigned is_per_class = rows ? rows->classes_out >> k & 1u : 0;
+        Type of = rows && k && !is_per_class ? job->loops->type : type;
+        taken = at_address(job, &job->output[k], output, of, is_per_class);
     }
     return taken;
 }
 
+/* A line of elements, or rows of so many classes. */
+static int set_flat_shape(Job *job, Size size, Size classes) {
+    int is_line = classes == 0;
+    job->axes = is_line ? 1 : 2;
+    job->class_axis = is_line ? -1 : 1;
+    job->shape[0] = is_line ? size : size / classes;
+    job->shape[1] = classes;
+    return is_line || (classes > 0 && size % classes == 0);
+}
+
 static int flat_job(Job *job, PyObject *const *args) {
     long set = PyLong_AsLong(args[FLAT_SET]), type = PyLong_AsLong(args[FLAT_TYPE]);
-    long kernel = PyLong_AsLong(args[FLAT_KERNEL]);
+    long kernel = PyLong_AsLong(args[FLAT_KERNEL]), labels = PyLong_AsLong(args[FLAT_LABELS]);
+    Size size = PyLong_AsSsize_t(args[FLAT_SIZE]);
+    Size classes = PyLong_AsSsize_t(args[FLAT_CLASSES]);
     if (set < 0 || set >= (long)(sizeof(SETS) / sizeof(*SETS)) || type < FLOAT16
-        || type >= TYPES) {
-        PyErr_SetString(PyExc_ValueError, "no such instruction set or type");
+        || type >= TYPES || labels < 0 || labels >= TYPES
+        || !set_flat_shape(job, size, classes)) {
+        PyErr_SetString(PyExc_ValueError, "no such instruction set, type or shape");
         return 0;
     }
     job->loops = type == FLOAT64 ? SETS[set].of_double : SETS[set].of_float;
-    job->axes = 1;
-    job->class_axis = -1;
-    job->shape[0] = PyLong_AsSsize_t(args[FLAT_SIZE]);
     job->arguments = (int)PyTuple_Size(args[FLAT_ARGUMENTS]);
     job->summed = args[FLAT_TOTAL] != Py_None;
     job->along_axes = job->has_weights = job->has_where = 0;
@@ -391,7 +421,8 @@ static int flat_job(Job *job, PyObject *const *args) {
         job->scale[k] = scale;
     }
     if (job->summed && !PyLong_AsVoidPtr(args[FLAT_TOTAL])) return 0;
-    return flat_arrays(job, args[FLAT_ARGUMENTS], args[FLAT_OUTPUTS], (Type)type);
+    return flat_arrays(job, args[FLAT_ARGUMENTS], args[FLAT_OUTPUTS], (Type)type,
+                       (Type)labels);
 }
 
 static PyObject *evaluate_flat(PyObject *module, PyObject *const *args, Py_ssize_t n) {
@@ -423,7 +454,8 @@ static PyObject *evaluate_flat(PyObject *module, PyObject *const *args, Py_ssize
 static PyMethodDef METHODS[] = {
     {"evaluate_flat", (PyCFunction)(void (*)(void))evaluate_flat, METH_FASTCALL,
      "evaluate_flat(set, kernel, type, size, arguments, outputs, total, divisor, scale,"
-     " threads, team)\n\nOf arrays at addresses, as the total is; `scale` is of the last output."},
+     " threads, team, labels, classes)\n\nOf arrays at addresses, as the total is; `scale`"
+     " is of the last output, `labels` their type, and rows have `classes`, if any."},
     {"evaluate", (PyCFunction)(void (*)(void))evaluate_job, METH_FASTCALL,
      "evaluate(set, kernel, arguments, weights, where, scales, outputs, total, divisor,"
      " threads, team, class_axis)\n\nThe sum, None, or NotImplemented of arrays that it does not take."},
