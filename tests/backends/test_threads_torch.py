@@ -108,7 +108,8 @@ x = torch.linspace(-9, 9, 1 << 24)
 total, address = np.empty((), np.float32), x.data_ptr()
 called_with = (
     plan_of(CROSS_ENTROPY.value, (x, x)), TYPES["float32"], x.numel(),
-    (address, address), (), total.ctypes.data, float(x.numel()), 1.0, 4, torch_private.team(),
+    (address, address), (), total.ctypes.data, float(x.numel()), 1.0, 4,
+    torch_private.team(),
 )
 def over_and_over():
     while True:

@@ -13,7 +13,7 @@ from ..formulas.class_probability import CATEGORICAL
 from ..formulas.focal import FOCAL
 from ..formulas.probability import PROBABILITY
 from ..formulas.record import STATISTIC, Formula, Function
-from ..formulas.sigmoid import CROSS_ENTROPY, SLOPE
+from ..formulas.sigmoid import CROSS_ENTROPY, ONE, SLOPE
 from ..formulas.softmax import (
     LOG_SOFTMAX,
     LOG_SUM_EXP,
@@ -27,6 +27,7 @@ from .trace import RowGraph, Traced, trace
 RECORDS = {
     "cross_entropy": CROSS_ENTROPY,
     "sigmoid": SLOPE,
+    "one": ONE,
     "focal": FOCAL,
     "probability": PROBABILITY,
 }
