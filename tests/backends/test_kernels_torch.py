@@ -288,8 +288,8 @@ def _read(tensor):
 @pytest.mark.parametrize(
     ("loss", "forward", "backward"),
     [
-        # Two more are of single numbers: backward's 1, and its division by N.
-        pytest.param(cross_entropy, (10, 72), (11, 83), id="sigmoid"),
+        # Two of each are of single numbers: backward's 1, and its division by N.
+        pytest.param(cross_entropy, (10, 72), (8, 51), id="sigmoid"),
         pytest.param(focal, (37, 301), (47, 404), id="focal"),
     ],
 )
@@ -309,3 +309,25 @@ def test_operations_elsewhere(loss, forward, backward, monkeypatch):
     with Counted() as counted:
         value.backward()
     assert (counted.kernels, round(counted.bytes / n)) <= backward
+
+
+@pytest.mark.parametrize("upstream", [1.0, 3.0, 2.0**16])
+@pytest.mark.parametrize("reduced", [True, False])
+def test_gradient_elsewhere(reduced, upstream, monkeypatch):
+    """By operations that PyTorch has in one: 4 units of its larger term, tails too."""
+    from xploss.backends import torch as backend
+
+    for name in ("_has_kernels", "_is_in_a_row"):
+        monkeypatch.setattr(backend, name, lambda *_: False)
+    far = torch.tensor([0.0, -0.0, 1e-30, 88.0, 95.0, 103.0, 800.0, torch.inf])
+    x = torch.cat([far, -far, torch.linspace(-30, 30, 1000)]).repeat(3)
+    y = torch.tensor([0.0, 1.0, 0.3]).repeat_interleave(len(x) // 3)
+    leaf = x.clone().requires_grad_()
+    reduction = "sum" if reduced else "none"
+    (upstream * cross_entropy(leaf, y, reduction=reduction)).sum().backward()
+    wide, against = x.double(), (x >= 0).double() - y.double()
+    tail = torch.exp(-wide.abs()) / (1 + torch.exp(-wide.abs()))
+    exact = against + torch.where(x >= 0, -tail, tail)
+    larger = torch.maximum(against.abs(), tail)
+    unit = torch.finfo(torch.float32).eps * larger + 2.0**-149
+    assert (((leaf.grad / upstream - exact) / unit).abs() <= 4).all()

@@ -11,6 +11,7 @@ text.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -755,6 +756,10 @@ def _gradient(formula: Formula, name: str, kept: Kept, upstream: Any) -> Any:
     if weights is None is where:
         first, labels, *options = arguments
         arguments = (first, BACKEND.as_array(first, labels), *options)
+        plainly = formula.class_axis is None and n == 1
+        if plainly and _is_run_plainly([*_tensors(arguments), upstream]):
+            times = partial(torch_operations.times, of=slope.value)
+            return _value_of(slope._replace(value=times), (*arguments, upstream))
         slopes = _value_of(slope, arguments)
     else:
         (slopes,) = BACKEND.per_element(job)

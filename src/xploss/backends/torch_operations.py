@@ -2,7 +2,7 @@
 that there are no kernels for, where nobody differentiates through them.
 
 The formula is traced, and what PyTorch has in one operation is found in its graph.  A
-mean takes 10 instead of 18, and its backward 11 instead of 16.
+mean takes 10 instead of 18, and its backward 8 instead of 16.
 """
 
 import operator
@@ -33,6 +33,15 @@ def _minus(mask: Any, y: Any) -> Any:
     return torch.add(mask, y, alpha=-1)
 
 
+def _negated_where(mask: Any, x: Any) -> Any:
+    return torch.addcmul(x, mask, x, value=-2.0)
+
+
+def _times_tail(scale: Any, x: Any) -> Any:
+    """scale * exp(x) / (1 + exp(x)), of x <= 0; any device trains a softplus."""
+    return torch.ops.aten.softplus_backward(scale, x, 1.0, 20.0)
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul,
     "truediv": operator.truediv, "pow": operator.pow,
@@ -42,6 +51,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "exp": torch.exp, "log": torch.log, "log1p": torch.log1p, "isinf": torch.isinf,
     "where": torch.where, "copysign": torch.copysign, "masked_fill": torch.masked_fill,
     "addcmul": _addcmul, "addcdiv": _addcdiv, "minus": _minus,
+    "negated_where": _negated_where, "times_tail": _times_tail,
 }  # fmt: skip
 # Whose result may take the place of the first operand.
 IN_PLACE = {
@@ -94,6 +104,12 @@ def evaluate(function: Any, arguments: tuple[Any, ...]) -> Any:
     results = tuple([made[k] if n is None else n for k, n in outputs])
     results = tuple([_as_tensor(r, first) for r in results])
     return results if len(results) > 1 else results[0]
+
+
+def times(xp: Any, *arguments: Any, of: Any, **static: Any) -> Any:
+    """of(xp, *arguments but the last) * the last."""
+    *given, scale = arguments
+    return of(xp, *given, **static) * scale
 
 
 def _as_tensor(result: Any, like: Any) -> Any:
@@ -150,7 +166,7 @@ class _Rewriter:
         return self.known[id(node)]
 
     def _new(self, node: Node) -> Node:
-        for shorter in (self._sign, self._masked, self._fused):
+        for shorter in (self._sign, self._masked, self._slope, self._fused):
             found = shorter(node)
             if found is not None:
                 operation, operands = found
@@ -183,6 +199,24 @@ class _Rewriter:
         if isinstance(x, float) and isinstance(y, Node):
             return "masked_fill", (y, mask, x)
         return None
+
+    def _slope(self, node: Node) -> Any:
+        """(d + where(c, -e, e) / (1 + e)) * scale, of e = exp(x), x <= 0."""
+        if node.operation != "mul" or not self._is(node.operands[0], "add", True):
+            return None
+        (against, back), scale = node.operands[0].operands, node.operands[1]
+        if not (self._is(scale, "input") and self._is(back, "truediv", True)):
+            return None
+        signed, whole = back.operands
+        if not (self._is(signed, "where", True) and self._is(whole, "add", True)):
+            return None
+        mask, negative, e = signed.operands
+        if not (self._is(negative, "neg") and self._is(e, "exp")):
+            return None
+        if negative.operands[0] is not e or whole.operands != (1.0, e):
+            return None
+        tail = node.graph.node("times_tail", scale, e.operands[0])
+        return "addcmul", (node.graph.node("negated_where", mask, tail), against, scale)
 
     def _fused(self, node: Node) -> Any:
         """a + b * c, a + b / c; and a + where(b == 0, 0, b * c), with c 0 there."""
