@@ -107,7 +107,7 @@ FAMILIES = {
             "optax": by_optax("sigmoid_binary_cross_entropy"),
             "xploss": by_us(sigmoid_cross_entropy),
         },
-        {"label 0": 0.0, "label 1": 1.0, "label 1 - 2**-24": 1 - 2**-24},
+        {"label 0": 0.0, "label 1": 1.0, "label 1 - 2⁻²⁴": 1 - 2**-24},
         LOGITS,
         lambda logit, label: reference(logit, label).value,
     ),
@@ -121,22 +121,36 @@ FAMILIES = {
             "xploss": by_us(softmax_cross_entropy),
         },
         {
-            "which is right": [1.0, 0.0, 0.0],
-            "which is wrong": [0.0, 1.0, 0.0],
-            "of mass 1 - 2**-23": [1 - 2**-23, 2**-24, 2**-24],
+            "that class is right": [1.0, 0.0, 0.0],
+            "another is right": [0.0, 1.0, 0.0],
+            "its mass is 1 - 2⁻²³": [1 - 2**-23, 2**-24, 2**-24],
         },
         np.stack([LOGITS, 0 * LOGITS, 0 * LOGITS], 1),
         exact_row,
     ),
 }
 TITLES = {
-    "textbook": "the textbook line",
+    "textbook": "by hand, in NumPy",
     "keras": "Keras, probabilities",
     "tensorflow": "TensorFlow",
     "torch": "PyTorch",
     "optax": "optax",
     "xploss": "xploss",
 }
+
+FIGURES = {
+    "sigmoid": ("Error of the binary cross-entropy, by its logit", "errors.svg"),
+    "softmax": (
+        "Error of the cross-entropy of three classes, by the logit of one (others: 0)",
+        "errors_of_classes.svg",
+    ),
+}
+LINES = (
+    "The worst of each stretch of logits, in units in the last place (ulp) of the loss",
+    "in float32. Smaller is better; red is more than 4 ulp, where digits are lost.",
+)
+BOUND = 4  # ulp, which the README promises
+RIGHT, WRONG = "#2e8257", "#c0392b"
 
 # ---- measured ------------------------------------------------------------------------
 
@@ -174,28 +188,51 @@ def worst(away: list[float]) -> list[float]:
 # ---- drawn ---------------------------------------------------------------------------
 
 
-def draw(title: str, path: Path) -> None:
+def draw(title: str, heading: str, path: Path) -> None:
+    """A row of panels for each peer, so that no line lies on another."""
     import figures
     import matplotlib.pyplot as plt
 
     found = json.loads(FOUND.read_text())
     figures.style()
-    colours = {"keras": "#a05195", "tensorflow": "#c9a227", "textbook": figures.INK}
-    colours |= {"torch": "#d9622b", "optax": "#3b82c4", "xploss": "#3f9b6c"}
-    figure, axes = plt.subplots(1, 3, figsize=(7.6, 3.2), sharey=True)
-    for axis, panel in zip(axes, FAMILIES[title].panels, strict=True):
-        for k, name in enumerate(TITLES):
-            line = np.maximum(found[name][title][panel], LEAST)
-            x = LOGITS[::STEP]
-            width = 6.0 - k  # where lines are one, each is seen beside the next
-            axis.plot(x, line, color=colours[name], linewidth=width, label=TITLES[name])
-        axis.set(yscale="log", xlabel=f"logit, {panel}")
-        axis.axhline(4, color=figures.INK, linewidth=0.6, linestyle=":")
-    axes[0].text(LOGITS[0], 5, "4 ulp", color=figures.INK, fontsize=7)
-    axes[0].set_ylabel("worst error, ulp of float32")
-    handles, titles = axes[0].get_legend_handles_labels()
-    figure.legend(handles, titles, fontsize=7, ncols=6, loc="upper center")
-    figures.save(figure, path, top=0.93)
+    panels = FAMILIES[title].panels
+    size = (len(TITLES), len(panels))
+    figure, axes = plt.subplots(*size, figsize=(6.4, 5.4), sharex=True, sharey=True)
+    for row, (name, peer) in zip(axes, TITLES.items(), strict=True):
+        row[0].set_ylabel(peer, rotation=0, ha="right", va="center", labelpad=8)
+        for axis, panel in zip(row, panels, strict=True):
+            draw_panel(axis, np.array(found[name][title][panel]))
+        beside(row[0], "ulp", (-0.04, 1e9), ha="right")
+        beside(row[-1], "4 ulp", (1.02, BOUND), ha="left")
+    for top, low, panel in zip(axes[0], axes[-1], panels, strict=True):
+        top.set_title(panel)
+        low.set_xlabel("logit")
+    figures.save(figure, path, figures.head(figure, heading, *LINES))
+
+
+def draw_panel(axis: Any, away: Any) -> None:
+    import figures
+
+    x, line, most = LOGITS[::STEP], np.maximum(away, LEAST), away.max()
+    axis.plot(x, line, color=RIGHT if most <= BOUND else WRONG)
+    axis.fill_between(x, BOUND, line, where=line > BOUND, color=WRONG, alpha=0.15)
+    axis.axhline(BOUND, color=figures.INK, linewidth=0.7, linestyle="--")
+    beside(axis, in_words(most), (0.5, 1e9), ha="center")
+    axis.set(yscale="log", ylim=(LEAST / 2, 3e10), yticks=(1, 1e3, 1e6))
+    axis.minorticks_off()
+
+
+def in_words(most: float) -> str:
+    """Of an error as large as the number itself, or of two digits."""
+    if most >= NOTHING_RIGHT / 2:
+        return "at worst no digit is right"
+    return f"at worst {float(f'{most:.2g}'):,.7g} ulp"
+
+
+def beside(axis: Any, text: str, place: tuple[float, float], **options: Any) -> None:
+    """At a share of the width, and an error."""
+    where = axis.get_yaxis_transform()
+    axis.text(*place, text, transform=where, va="center", fontsize=7.5, **options)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -203,8 +240,8 @@ def main(arguments: Sequence[str]) -> None:
     if command == "measure":
         measure(rest)
     else:
-        draw("sigmoid", Path(rest[0]) / "errors.svg")
-        draw("softmax", Path(rest[0]) / "errors_of_classes.svg")
+        for title, (heading, file) in FIGURES.items():
+            draw(title, heading, Path(rest[0]) / file)
 
 
 if __name__ == "__main__":
