@@ -349,11 +349,14 @@ def build(session: nox.Session) -> None:
     """The wheel, of a compiler's making, by tests of its source distribution.
 
     It is the one that all sessions have, whose tests are those of the repository.
+    What an index would show of the two is checked as well.
     """
     (path,), (source,) = (
         built(session).glob(kind) for kind in ("*-cp311-abi3-*.whl", "*.tar.gz")
     )
     install(session, "test", "numpy", package=str(path))
+    session.install("twine==7.0.0")
+    session.run("twine", "check", "--strict", str(path), str(source))
     out = Path(session.create_tmp()).resolve()
     shutil.rmtree(out)
     shutil.unpack_archive(source, out)
