@@ -50,11 +50,12 @@ __version__ = "0.1.0"
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__", "compat", "objectives"]
+    return [*__all__, "__version__", "compat", "metrics", "objectives"]
 
 
 if TYPE_CHECKING:  # to which a module with `__getattr__` has every name
     from . import compat as compat
+    from . import metrics as metrics
     from . import objectives as objectives
 else:
 
@@ -62,6 +63,6 @@ else:
         """Load what few need when it is asked for."""
         import importlib
 
-        if name in ("compat", "objectives"):
+        if name in ("compat", "metrics", "objectives"):
             return importlib.import_module(f"xploss.{name}")
         raise AttributeError(f"module 'xploss' has no attribute {name!r}")

@@ -151,6 +151,18 @@ def value(call: Call) -> Any:
     return anchor.backend.enter(anchor.array, _value, call)
 
 
+def per_element(call: Call) -> tuple[Any, Any, Any]:
+    """The losses, and their weights and what their classes weigh, None if all weigh 1.
+
+    They fit onto the losses, and are 0 where these are left out.  Nothing is multiplied
+    yet, and nothing rounded to 16 bits.
+    """
+    found: tuple[Any, Any, Any] = call.anchor.backend.enter(
+        call.anchor.array, _per_element, call
+    )
+    return found
+
+
 def value_and_gradient(call: Call) -> tuple[Any, Any]:
     """The value, and its derivative (its sum's, if an array) by the logits."""
     pair: tuple[Any, Any] = call.anchor.backend.enter(
@@ -213,6 +225,24 @@ def _evaluated(call: Call, quantity: str, outputs: int = 1) -> Any:
     )
 
 
+def _per_element(call: Call) -> tuple[Any, Any, Any]:
+    backend, where = call.anchor.backend, call.where
+
+    def of(formula: Formula, arguments: tuple[Any, ...], weights: Any = None) -> Any:
+        dtypes = (computing_dtype(backend.xp, arguments[0]),)
+        job = Job(formula, arguments, dtypes, weights=weights, where=where)
+        return backend.evaluate(job)[0]
+
+    losses = of(call.formula, (call.anchor.array, call.labels, *call.options))
+    weights = shares = None
+    if call.weights is not None or where is not None:
+        counted, _ = backend.counted_of(_in_place(call), None, call.weights, where)
+        weights = of(ONE, (counted, 0.0), call.weights)
+    if call.row_weight is not None:
+        shares = of(*call.row_weight)
+    return losses, weights, shares
+
+
 def _hessian_times(call: Call, vector: Array) -> Array:
     product: Any = call.formula.hessian_product
     formula = Formula(
@@ -263,14 +293,13 @@ def _denominator(call: Call) -> Array:
 
     Its axes are kept, so that it fits onto the slopes.
     """
-    backend, first = call.anchor.backend, call.anchor.array
+    backend = call.anchor.backend
     weights = call.weights if call.reduction == "weighted_mean" else None
     if call.row_weight is not None and call.reduction == "weighted_mean":
         formula, arguments, times = *call.row_weight, 1
     else:
-        if call.formula.class_axis is not None:
-            first = backend.of_one_class(first, call.formula.class_axis)
-        counted, times = backend.counted_of(first, call.axis, weights, call.where)
+        place = _in_place(call)
+        counted, times = backend.counted_of(place, call.axis, weights, call.where)
         formula, arguments = ONE, (counted, 0.0)
     job = Job(
         formula,
@@ -284,6 +313,14 @@ def _denominator(call: Call) -> Array:
     )
     n = backend.reusable_sum(backend.evaluate(job)[0])
     return n if times == 1 else n * times
+
+
+def _in_place(call: Call) -> Array:
+    """What has the losses' shape, with a class axis of size 1."""
+    first, class_axis = call.anchor.array, call.formula.class_axis
+    if class_axis is None:
+        return first
+    return call.anchor.backend.of_one_class(first, class_axis)
 
 
 def _divided(call: Call, total: Array, n: Array) -> Array:

@@ -74,7 +74,9 @@ def unwrapped(loss: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     return function, (*args, *loss.args), keywords | loss.keywords
 
 
-def _made_of(loss: Any, transform: str, quantity: str) -> tuple[MadeOf, dict[str, Any]]:
+def taken_apart(
+    loss: Any, user: str, quantity: str = "value"
+) -> tuple[MadeOf, dict[str, Any]]:
     """What a loss of ours, or a `functools.partial` of one, is made of; and the options
     that it has."""
     function, args, keywords = unwrapped(loss)
@@ -86,7 +88,7 @@ def _made_of(loss: Any, transform: str, quantity: str) -> tuple[MadeOf, dict[str
         or getattr(made_of.formula, quantity) is None
     ):
         raise TypeError(
-            f"`{transform}` takes {_OF[quantity]}, or a functools.partial of it; "
+            f"`{user}` takes {_OF[quantity]}, or a functools.partial of it; "
             f"got {kind(loss)}, {loss!r:.60}"
         )
     if args:
@@ -95,6 +97,7 @@ def _made_of(loss: Any, transform: str, quantity: str) -> tuple[MadeOf, dict[str
 
 
 _OF = {
+    "value": "a loss, such as `xploss.sigmoid_cross_entropy`",
     "value_and_slope": "a loss, such as `xploss.sigmoid_cross_entropy`",
     "slope_and_curvature": "a loss of logits, such as `xploss.sigmoid_cross_entropy`",
     "hessian_product": "a loss of logits, such as `xploss.softmax_cross_entropy`",
@@ -161,7 +164,7 @@ def value_and_grad(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
     >>> print(value, gradient)
     0.6931471805599453 [-0.125 -0.125 -0.125 -0.125]
     """
-    made_of, given = _made_of(loss, "value_and_grad", "value_and_slope")
+    made_of, given = taken_apart(loss, "value_and_grad", "value_and_slope")
 
     def pair(*args: Any, **options: Any) -> tuple[Any, Any]:
         options = given | options
@@ -208,7 +211,7 @@ def grad_and_hess(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
     >>> print(gradient, hessian)
     [-5.00000000e-01 -4.24835426e-18] [2.50000000e-01 4.24835426e-18]
     """
-    made_of, given = _made_of(loss, "grad_and_hess", "slope_and_curvature")
+    made_of, given = taken_apart(loss, "grad_and_hess", "slope_and_curvature")
     _refuse_reduction("grad_and_hess", given)
 
     def pair(*args: Any, **options: Any) -> tuple[Any, Any]:
@@ -258,7 +261,7 @@ def hessian_product(
     >>> print(product(np.zeros((1, 2)), np.array([0]), np.array([[1.0, 0.0]])))
     [[ 0.25 -0.25]]
     """
-    made_of, given = _made_of(loss, "hessian_product", "hessian_product")
+    made_of, given = taken_apart(loss, "hessian_product", "hessian_product")
     _refuse_reduction("hessian_product", given)
 
     def product(logits: Any, labels: Any, vector: Any, **options: Any) -> Any:

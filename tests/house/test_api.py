@@ -70,7 +70,7 @@ def module_entries(module):
             yield from entries(f"{module.__name__}.{name}", getattr(module, name))
 
 
-PUBLIC = ("compat", "objectives")
+PUBLIC = ("compat", "metrics", "objectives")
 
 
 def modules():
@@ -105,7 +105,9 @@ def test_api_is_the_recorded_one():
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
 def test_dir_shows_the_public_names(module):
     """And no helper; `from ... import *` brings the same."""
-    beside = ["__version__", "compat", "objectives"] if module is xploss else []
+    beside = (
+        ["__version__", "compat", "metrics", "objectives"] if module is xploss else []
+    )
     assert sorted(dir(module)) == sorted([*module.__all__, *beside])
     assert all(is_public(name) for name in module.__all__)
 

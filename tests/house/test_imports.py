@@ -37,7 +37,9 @@ def loaded(code):
     return set(run.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["xploss", "xploss.compat", "xploss.objectives"])
+@pytest.mark.parametrize(
+    "module", ["xploss", "xploss.compat", "xploss.metrics", "xploss.objectives"]
+)
 def test_import_loads_no_library_but_numpy(module):
     modules = loaded(f"import {module}")
     assert {"numpy", "xploss"} <= modules

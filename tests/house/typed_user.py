@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 import xploss
-from xploss import objectives
+from xploss import metrics, objectives
 from xploss.compat import keras, optax, sklearn, tensorflow
 from xploss.compat import torch as like_torch
 
@@ -67,6 +67,15 @@ def many_classes(logits: torch.Tensor, numbers: torch.Tensor) -> None:
     product = xploss.hessian_product(xploss.softmax_cross_entropy)
     assert_type(product(logits, numbers, logits), torch.Tensor)
     assert_type(xploss.logsumexp(logits, axis=0), torch.Tensor)
+
+
+def over_batches(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    mean = metrics.Mean(partial(xploss.sigmoid_cross_entropy, pos_weight=3.0))
+    for logits, labels in batches:
+        mean.update(logits, labels, weights=0.5)
+    assert_type(mean.state, tuple[float, ...])
+    again = metrics.Mean.from_state(mean.loss, mean.state).merge(mean)
+    return again.result() + again.standard_error()
 
 
 def other_spellings(y: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> None:

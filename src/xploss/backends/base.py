@@ -54,12 +54,16 @@ class Backend:
         return getattr(self.xp, name, None)
 
     def on_host(self, array: Array) -> Any:
-        """What NumPy makes an array of."""
-        return array
+        """What NumPy makes an array of, from whichever device."""
+        return np.from_dlpack(array, device="cpu")
 
     def in_memory(self, *arrays: Any) -> tuple[Any, ...]:
         """What is lazy, computed; each of it an array whose sizes are known."""
         return arrays
+
+    def in_parts(self, function: Callable[..., Any], *arrays: Any) -> list[Any]:
+        """function(backend, *arrays), a result for each part that they lie in."""
+        return [function(self, *arrays)]
 
     def as_array(self, like: Array, argument: Any) -> Any:
         """A number as a 0-d array, made on the device, not sent there from the host."""

@@ -41,9 +41,19 @@ class Dask(Backend):
     def dtype(self, name: str) -> Any:
         return getattr(np, name, None)
 
+    def on_host(self, array: Any) -> Any:
+        return array
+
     def in_memory(self, *arrays: Any) -> Any:
         """The blocks of each put together, of their own library; others as they are."""
         return dask.compute(*arrays)
+
+    def in_parts(self, function: Callable[..., Any], *arrays: Any) -> list[Any]:
+        """Where each block is, in its own library."""
+        blocked, given = self._given(arrays)
+        of_parts = zip(*(a.to_delayed().ravel() for a in blocked), strict=True)
+        run = dask.delayed(given.run)
+        return list(dask.compute(*(run(function, list(part)) for part in of_parts)))
 
     # ---- running ---------------------------------------------------------------------
 

@@ -31,6 +31,9 @@ class Jax(Backend):
     def device(self, array: Any) -> Any:
         return None
 
+    def on_host(self, array: Any) -> Any:
+        return array
+
     # ---- running ---------------------------------------------------------------------
 
     def run(self, like: Any, function: Callable[..., Any], *args: Any) -> Any:

@@ -34,6 +34,11 @@ class NumPy(Backend):
     taken_by_boosters = True
     compiled = compiled.BEST
 
+    # ---- its arrays ------------------------------------------------------------------
+
+    def on_host(self, array: Any) -> Any:
+        return array
+
     # ---- running ---------------------------------------------------------------------
 
     def enter(self, like: Array, function: Callable[..., Any], *args: Any) -> Any:

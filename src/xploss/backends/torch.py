@@ -65,7 +65,7 @@ class Torch(Backend):
         return instead_of(array) or "pass `.to_dense()` of it"
 
     def on_host(self, array: Any) -> Any:
-        return array.cpu()
+        return array.detach().cpu()
 
     # ---- running ---------------------------------------------------------------------
 

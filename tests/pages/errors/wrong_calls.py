@@ -14,7 +14,7 @@ import scipy.sparse
 import torch
 
 import xploss
-from xploss import compat, objectives
+from xploss import compat, metrics, objectives
 
 
 class Frame:
@@ -46,6 +46,7 @@ NAMES = {
     "x": x,
     "y": y,
     "compat": compat,
+    "metrics": metrics,
     "objectives": objectives,
 } | {name: getattr(xploss, name) for name in xploss.__all__}
 
@@ -168,6 +169,25 @@ WRONG_CALLS: dict[str, list[tuple[str, str]]] = {
             "grad_and_hess(functools.partial(sigmoid_cross_entropy, axis=0))",
         ),
         ("lables", "value_and_grad(sigmoid_cross_entropy)(x, lables=y)"),
+    ],
+    "Means over batches": [
+        ("Mean", "metrics.Mean(np.mean)"),
+        ("axis", "metrics.Mean(sigmoid_cross_entropy).update(x, y, axis=0)"),
+        (
+            "reduction",
+            "metrics.Mean(functools.partial(sigmoid_cross_entropy, reduction='sum'))",
+        ),
+        ("labels", "metrics.Mean(sigmoid_cross_entropy).update(x, y[:1])"),
+        (
+            "logits",
+            "jax.jit(metrics.Mean(sigmoid_cross_entropy).update)(jnp.asarray(x), 1)",
+        ),
+        ("other", "metrics.Mean(sigmoid_cross_entropy).merge(0.25)"),
+        (
+            "other",
+            "metrics.Mean(sigmoid_cross_entropy).merge(metrics.Mean(sigmoid_focal_loss))",
+        ),
+        ("state", "metrics.Mean.from_state(sigmoid_cross_entropy, [0.25])"),
     ],
     "Objectives": [
         ("weights", "objectives.xgboost(weights=np.ones(2))"),
