@@ -251,11 +251,11 @@ def oldest(session: nox.Session, backend: str) -> None:
 @nox.session(**SHARING, tags=["all"])
 def examples(session: nox.Session) -> None:
     """Examples, `python -m xploss`, wrong calls, types: with every backend there."""
-    python = shared(session, "types")
+    python = shared(session, "types", "parquet")
     run(session, python, "xploss")
     for name in ("replicas", "breast_cancer", "digits"):
         session.run(python, f"examples/{name}.py", external=True)
-    names = ["tests/pages/test_examples.py", "tests/pages/test_main.py"]
+    names = [f"tests/pages/test_{name}.py" for name in ("examples", "main", "score")]
     run(session, python, "pytest", "--backend=numpy", *names)
     options = ["--backend=numpy", "tests/pages/errors", *session.posargs]
     run(session, python, "pytest", *options)

@@ -1,6 +1,6 @@
 """Logistic regression on scikit-learn's breast-cancer table, fitted on every library.
 
-    python examples/breast_cancer.py [numpy strict torch jax cupy dask]
+    python examples/breast_cancer.py [numpy strict torch jax cupy dask] [--table FOLDER]
 
 569 patients, 30 measurements, standardised, and an intercept.  What is minimised is
 
@@ -9,13 +9,20 @@
 with NumPy by quasi-Newton steps on `value_and_grad`, on the other libraries by
 Newton's method on `grad_and_hess`; then w is compared with scikit-learn's.  Named
 libraries have to be there; without names it takes those that are.
+
+With `--table` it writes breast_cancer.csv into a folder, by default a temporary one: of
+each patient the label, and the logit by a model that was fitted without them, for
+`python -m xploss score`.
 """
 
 import argparse
+import csv
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,6 +148,29 @@ def missing(name: str) -> str:
     return ""
 
 
+# ---- a table to score --------------------------------------------------------------
+
+
+def held_out(table: Table, folds: int = 5) -> Any:
+    """The logit of each patient by a model of the other folds."""
+    logits = np.empty_like(table.labels)
+    for k in range(folds):
+        kept = np.arange(len(logits)) % folds != k
+        others = Table(table.design[kept], table.labels[kept], table.ridge)
+        logits[~kept] = table.design[~kept] @ by_quasi_newton(others)
+    return logits
+
+
+def write_table(table: Table, folder: str) -> Path:
+    path = Path(folder) / "breast_cancer.csv"
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["label", "logit"])
+        labels, logits = table.labels.astype(int), held_out(table)
+        rows.writerows(zip(labels.tolist(), logits.tolist(), strict=True))
+    return path
+
+
 # ---- what is printed ---------------------------------------------------------------
 
 
@@ -157,7 +187,12 @@ def run(name: str, table: Table, expected: Any) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Logistic regression, six libraries")
     parser.add_argument("libraries", nargs="*", metavar="library", help=", ".join(FITS))
-    named = parser.parse_args(arguments).libraries
+    parser.add_argument(
+        "--table", nargs="?", const="", metavar="FOLDER",
+        help="write breast_cancer.csv there, or into a temporary folder",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    named = options.libraries
     if unknown := set(named) - set(FITS):
         parser.error(f"no such library: {unknown}; choose from {', '.join(FITS)}")
     absent = {name: reason for name in named or FITS if (reason := missing(name))}
@@ -171,6 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     for name, reason in absent.items():
         print(f"{name:8} not run: {reason}")
+    if options.table is not None:
+        path = write_table(table, options.table or tempfile.mkdtemp())
+        print(f"\nScore its predictions: python -m xploss score {path}")
     close = all(difference < CLOSE for difference in differences)
     return int(not close or any(name in absent for name in named))
 

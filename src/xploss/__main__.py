@@ -1,6 +1,6 @@
-"""`python -m xploss`: the job, shown, then what runs here and how exactly."""
+"""`python -m xploss`: a report of what runs here and how exactly; or a score."""
 
-from .report.page import run
+from .report.commands import run
 
 if __name__ == "__main__":
     raise SystemExit(run())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from example_files import load
 
-from xploss.report import by_hand
+from xploss.report import by_hand, commands
 
 
 @pytest.fixture
@@ -128,3 +128,14 @@ def test_an_unknown_library_is_refused(breast_cancer, capsys):
     with pytest.raises(SystemExit):
         breast_cancer.main(["numpi"])
     assert "numpi" in capsys.readouterr().err
+
+
+def test_its_table_is_scored(breast_cancer, tmp_path, capsys):
+    assert breast_cancer.main(["numpy", "--table", str(tmp_path)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    command = last.partition("python -m xploss ")[2].split()
+    assert commands.main(command) == 0
+    output = capsys.readouterr().out
+    assert "569 rows; labels `label`, logits `logit`" in output
+    said = [line.split()[-2] for line in output.splitlines() if "1e-7" in line]
+    assert said == ["0.2028101"]  # of rows whose wrong answer costs 32

@@ -30,6 +30,38 @@ def epsilon_inside(logits: Any, labels: Any) -> Any:
     return -(labels * np.log(p + 1e-7) + (1 - labels) * np.log(1 - p + 1e-7))
 
 
+def clipped(logits: Any, labels: Any) -> Any:
+    """-(y*log(p) + (1-y)*log(1-p)) with p kept in [1e-7, 1 - 1e-7].
+
+    Fails at every answer that is surer than that: each costs 1e-7 if right, and 16.1
+    if wrong, with no slope left to learn from.
+    """
+    return clipped_probabilities(1 / (1 + np.exp(-logits)), labels)
+
+
+def clipped_probabilities(p: Any, labels: Any) -> Any:
+    """The same of probabilities."""
+    p = np.clip(p, 1e-7, 1 - 1e-7)
+    return -(labels * np.log(p) + (1 - labels) * np.log(1 - p))
+
+
+def probabilities(p: Any, labels: Any) -> Any:
+    """-(y*log(p) + (1-y)*log(1-p)).
+
+    Fails at 0 and 1, with NaN by 0 * inf.
+    """
+    return -(labels * np.log(p) + (1 - labels) * np.log(1 - p))
+
+
+def textbook(logits: Any, labels: Any) -> Any:
+    """max(x, 0) - x*y + log1p(exp(-|x|)), the textbook's cure with the tail kept.
+
+    Fails where x*y has no digits of the loss left, and at infinite logits, with NaN.
+    """
+    tail = np.log1p(np.exp(-np.abs(logits)))
+    return np.maximum(logits, 0) - logits * labels + tail
+
+
 def max_form(logits: Any, labels: Any) -> Any:
     """max(x, 0) - x*y + log(1 + exp(-|x|)), the textbook's cure, on logits.
 
@@ -50,6 +82,31 @@ def log_softmax(logits: Any, masses: Any) -> Any:
     z = logits - logits.max(axis=-1, keepdims=True)
     logs = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
     return -(masses * logs).sum(axis=-1)
+
+
+def log_of_softmax(logits: Any, masses: Any) -> Any:
+    """-sum(y * log(p)) of p = softmax(x), the definition.
+
+    Fails where p rounds to 1, with a loss of 0, and to 0, with inf, and NaN by 0 * inf.
+    """
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return class_probabilities(e / e.sum(axis=-1, keepdims=True), masses)
+
+
+def class_probabilities(p: Any, masses: Any) -> Any:
+    """-sum(y * log(p)); fails where a p is 0, with NaN by 0 * inf."""
+    return -(masses * np.log(p)).sum(axis=-1)
+
+
+def softmax_clipped(logits: Any, masses: Any) -> Any:
+    """-sum(y * log(p)) with p kept in [1e-7, 1 - 1e-7]; fails as `clipped` does."""
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return clipped_class_probabilities(e / e.sum(axis=-1, keepdims=True), masses)
+
+
+def clipped_class_probabilities(p: Any, masses: Any) -> Any:
+    """The same of probabilities."""
+    return -(masses * np.log(np.clip(p, 1e-7, 1 - 1e-7))).sum(axis=-1)
 
 
 def softmax_epsilon(logits: Any, masses: Any) -> Any:

@@ -22,6 +22,15 @@ COLUMNS = {
     "max form": by_hand.max_form,
     "xploss": ours,
 }
+MEANING = """
+! wrong in the digits shown.  exact: in 100 decimals, rounded to float64.
+
+label y, logit x: what is given.  The other columns say the loss.
+plain: -(y*log(p) + (1-y)*log(1-p)) of p = 1 / (1 + exp(-x)).
+with 1e-7: the same with 1e-7 added in each logarithm.
+max form: max(x, 0) - x*y + log(1 + exp(-|x|)).
+xploss: sigmoid_cross_entropy(x, y).
+"""
 SHOWN_LOGITS = (-math.inf, -800.0, -40.0, -2.0, 0.0, 2.0, 40.0, 800.0, math.inf)
 SHOWN_LABELS = (0.0, 1.0, 0.3)
 
@@ -54,8 +63,7 @@ def show_job() -> None:
         show()
         for logit in SHOWN_LOGITS:
             show(job_row(logit, label))
-    show()
-    show("! wrong in the digits shown.  exact: in 100 decimals, rounded to float64.")
+    show(MEANING)
 
 
 # ---- many classes --------------------------------------------------------------------
@@ -70,6 +78,11 @@ ROW_COLUMNS = {
     "with 1e-7": by_hand.softmax_epsilon,
     "xploss": our_rows,
 }
+ROW_MEANING = """
+log-softmax: x - max(x) - log(sum(exp(x - max(x)))) of the label, negated.
+with 1e-7: -log(p + 1e-7) of the label, p = softmax(x).
+xploss: softmax_cross_entropy(x, label).
+"""
 SHOWN_ROWS = (
     (1.0, 2.0, 3.0),
     (40.0, 0.0, -5.0),
@@ -96,3 +109,4 @@ def show_rows() -> None:
     show()
     for logits in SHOWN_ROWS:
         show(row_of_classes(logits))
+    show(ROW_MEANING)

@@ -1,17 +1,14 @@
-"""What is printed, and the exit status: 1 if a library is broken or past its bounds.
+"""The report, and the exit status: 1 if a library is broken or past its bounds.
 
 Needs NumPy alone.
 """
-
-import os
-import sys
 
 import xploss
 
 from ..backends.compiled import INSTRUCTION_SETS
 from . import libraries
 from .comparison import show_job, show_rows
-from .errors import BOUND_APART, Report, bound, examine, fails, truth
+from .errors import BOUND, BOUND_16, BOUND_APART, Report, bound, examine, fails, truth
 from .exact import FORMATS
 from .libraries import QUANTITIES
 from .terminal import heading, show, styled
@@ -35,6 +32,16 @@ WIDTH = 80
 LIBRARY_TITLES = f"{'library':17} {'version':14} {'runs on':31} from NumPy"
 ERROR_TITLES = " " * 17 + "  f16 bf16  f32  f64" * len(QUANTITIES)
 ERROR_GROUPS = " " * 17 + "".join(f"  {quantity:18}" for quantity in QUANTITIES)
+LIBRARY_MEANING = """
+version: the installed one.  runs on: its devices here, or how to install it.
+from NumPy: the largest distance of a result from NumPy's, in ulp, units in the
+last place, of which 2**24 are all digits of float32.  Smaller is better.
+"""
+ERROR_MEANING = f"""
+f16, bf16, f32, f64: float16, bfloat16, float32, float64.  -: no such dtype.
+value: of the loss.  gradient, Hessian: of its first and second derivative.
+Smaller is better; promised: {BOUND:g} ulp, {BOUND_16:g} of 16-bit values.  !: beyond.
+"""
 
 
 def library_row(report: Report) -> str:
@@ -62,6 +69,7 @@ def show_libraries() -> list[Report]:
     for library in libraries.LIBRARIES:
         reports.append(examine(library, truths))
         show(library_row(reports[-1]))
+    show(LIBRARY_MEANING)
     show()
     show(engine())
     return reports
@@ -87,6 +95,7 @@ def show_errors(reports: list[Report]) -> None:
     for report in reports:
         if report.errors:
             show(error_row(report))
+    show(ERROR_MEANING)
 
 
 def verdict(reports: list[Report]) -> str:
@@ -106,13 +115,3 @@ def main() -> int:
     show()
     show(verdict(reports))
     return int(any(map(fails, reports)))
-
-
-def run() -> int:
-    try:
-        return main()
-    except BrokenPipeError:
-        # `| head` has read enough; Python's own flush at exit must not fail again:
-        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1

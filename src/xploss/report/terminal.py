@@ -12,8 +12,16 @@ def styled(code: int, text: str) -> str:
 
 
 def show(line: str = "") -> None:
-    """A line, at once: libraries take their time to load."""
+    """A line or more, at once: libraries take their time to load."""
     print(line.rstrip(), flush=True)
+
+
+def progress(done: float) -> None:
+    """A bar, from 0 to 1, where somebody watches; at 1 it goes away."""
+    if not sys.stderr.isatty():
+        return
+    bar = "" if done >= 1 else f"[{'#' * int(40 * done):40}] {done:4.0%}"
+    print(f"\r\x1b[K{bar}", end="", file=sys.stderr, flush=True)
 
 
 def heading(line: str) -> None:
