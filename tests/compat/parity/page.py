@@ -1,7 +1,6 @@
 """docs/deviations.md: the known deviations, measured; a section a peer."""
 
 import re
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,8 +50,9 @@ class Row(NamedTuple):
         options = "".join(f", {k}={plain(v)}" for k, v in made.options.items())
         options += f", {made.x.size} such elements" if made.x.size > 1 else ""
         call = f"{self.deviation.quantities[0]} of `{made.function}`{options}"
-        words = f"- {self.deviation.name}: {self.deviation.where} ({call})"
-        return textwrap.fill(words, 80, subsequent_indent="  ") + "\n"
+        return row_deviations.item(
+            f"{self.deviation.name}: {self.deviation.where} ({call})"
+        )
 
 
 def shortest(number: Any, dtype: str) -> str:

@@ -1,5 +1,6 @@
 """Known deviations of losses of many classes: of one row, in words and in numbers."""
 
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -60,8 +61,14 @@ class RowDeviation(NamedTuple):
 
     def words(self) -> str:
         quantity = "gradient" if self.is_gradient else "value"
-        words = f"- {self.name}: {self.where} ({quantity} of `{self.call}`)"
-        return textwrap.fill(words, 80, subsequent_indent="  ") + "\n"
+        return item(f"{self.name}: {self.where} ({quantity} of `{self.call}`)")
+
+
+def item(words: str) -> str:
+    """Of a list, in lines of which none starts with a sign, or a list would begin."""
+    bound = re.sub(r" ([-+*]) ", "\xa0\\1 ", words)
+    lines = textwrap.fill(f"- {bound}", 80, subsequent_indent="  ")
+    return lines.replace("\xa0", " ") + "\n"
 
 
 def _row(numbers: tuple[float, ...]) -> str:
