@@ -2,7 +2,7 @@
 
 nox                     lint, every backend's tests, the agreement matrix
 nox -t all              more draws, examples, pages, peers, training, scale, wheel,
-                        benchmarks, the oldest and the newest versions
+                        benchmarks, the site, the oldest and the newest versions
 nox -s "tests(torch)"   one backend; nox -s tensorflow, which wants its own environment
 nox -s "fuzz(numpy)"    a million drawn calls, in an hour or two
 nox -s "soak(jax)"      five minutes of calls, in which nothing may grow
@@ -273,6 +273,8 @@ def compat(session: nox.Session) -> None:
     python, folder = shared(session, "compat"), "tests/compat/parity"
     peers = [f"{folder}/test_{name}.py" for name in ("torch", "optax", "sklearn")]
     run(session, python, "pytest", *peers, *SIDE_BY_SIDE, *session.posargs)
+    moving = [f"{folder}/test_moving.py", "-k", "not TensorFlow", *session.posargs]
+    run(session, python, "pytest", *moving, KERAS_BACKEND="jax")
     for backend in ("jax", "torch", "numpy"):
         options = [f"{folder}/test_keras.py", *SIDE_BY_SIDE, *session.posargs]
         run(session, python, "pytest", *options, KERAS_BACKEND=backend)
@@ -297,6 +299,8 @@ def thorough_tensorflow(session: nox.Session) -> None:
     folder, own = "tests/compat/parity", {"KERAS_BACKEND": "tensorflow"}
     peers = [f"{folder}/test_{name}.py" for name in ("tensorflow", "keras")]
     session.run("pytest", *peers, *SIDE_BY_SIDE, *session.posargs, env=own)
+    moving = [f"{folder}/test_moving.py", "-k", "TensorFlow", *session.posargs]
+    session.run("pytest", *moving, env=own)
     used = [f"tests/integrations/test_{n}.py" for n in ("keras", "tensors_tensorflow")]
     session.run("pytest", *used, *session.posargs, env=own)
 
@@ -336,12 +340,21 @@ def scale(session: nox.Session) -> None:
 
 @nox.session(**SHARING, tags=["all"])
 def docs(session: nox.Session) -> None:
-    """Every example in the README and in the docstrings."""
+    """Every example in the README, on the site's pages and in the docstrings."""
     # They have no example, and import CuPy, TensorFlow and Keras.
     names = ("backends/cupy", "backends/tensorflow", "compat/keras/_module")
     options = ["--doctest-modules", "--doctest-glob=*.md"]
     options += [f"--ignore=src/xploss/{name}.py" for name in names]
-    run(session, shared(session), "pytest", *options, "src/xploss", "README.md")
+    pages = ("README.md", *map(str, Path("docs").glob("*.md")))
+    run(session, shared(session), "pytest", *options, "src/xploss", *pages)
+
+
+@nox.session(requires=["wheel"], tags=["all"])
+def site(session: nox.Session) -> None:
+    """The pages of docs/ as a site, into build/site; a warning fails."""
+    install(session, "site", package=built_wheel(session))
+    strict = ("-W", "--keep-going", "-n", "-E")
+    session.run("sphinx-build", *strict, "docs", "build/site", *session.posargs)
 
 
 @nox.session(tags=["all"], requires=["wheel"])

@@ -200,7 +200,7 @@ def sigmoid_cross_entropy(
     References
     ----------
     The derivation and the error bounds are in `xploss/formulas/sigmoid.py`; softplus is
-    folded at 0 as in M. Maechler, "Accurately computing log(1 - exp(-|a|))", 2012.
+    folded at 0 as in M. Maechler, "Accurately computing ``log(1 - exp(-|a|))``", 2012.
 
     Examples
     --------

@@ -146,8 +146,7 @@ def value_and_grad(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
 
     Parameters
     ----------
-    loss : `sigmoid_cross_entropy`, `sigmoid_focal_loss`, `binary_cross_entropy`,
-        `softmax_cross_entropy`
+    loss : one of the six losses, such as `sigmoid_cross_entropy`
         Or a `functools.partial` of one; a TypeError for anything else.
 
     Returns

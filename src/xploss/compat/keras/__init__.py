@@ -2,7 +2,7 @@
 
 The signatures are of Keras 3.15 (`keras.losses`) and of the Keras backend of
 TensorFlow (`tf.keras.backend`).  Keras itself is not needed, and not loaded; where it
-is, the classes are `keras.losses.Loss`es.
+is, each class is a `keras.losses.Loss`.
 
 As by Keras' own, labels and weights of the host, NumPy's, pandas' or lists, are taken
 beside predictions of any library, and go where those are.

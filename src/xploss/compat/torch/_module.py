@@ -17,7 +17,8 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):  # type: ignore[misc]
 
     PyTorch's own module with another `forward`: the same arguments, buffers `weight`
     and `pos_weight`, and `state_dict`.  Shapes, dtypes and errors are those of
-    `xploss.compat.torch.binary_cross_entropy_with_logits`.
+    `xploss.compat.torch.binary_cross_entropy_with_logits`.  Called as
+    ``loss(input, target)``: a tensor.
 
     Parameters
     ----------
@@ -25,8 +26,6 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):  # type: ignore[misc]
     size_average, reduce : bool, optional
         The old spelling of `reduction`; with PyTorch's warning.
     reduction : {"mean", "sum", "none"}
-
-    Called as ``loss(input, target)``: a tensor.
 
     Examples
     --------
@@ -52,6 +51,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):  # type: ignore[misc]
     """`torch.nn.CrossEntropyLoss`, exact however sure the answer is.
 
     Shapes, dtypes and errors are those of `xploss.compat.torch.cross_entropy`.
+    Called as ``loss(input, target)``: a tensor.
 
     Parameters
     ----------
@@ -61,8 +61,6 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):  # type: ignore[misc]
     label_smoothing : number from 0 to 1
     size_average, reduce : bool, optional
         The old spelling of `reduction`; with PyTorch's warning.
-
-    Called as ``loss(input, target)``: a tensor.
 
     Examples
     --------
@@ -87,6 +85,7 @@ class NLLLoss(torch.nn.NLLLoss):  # type: ignore[misc]
     """`torch.nn.NLLLoss`: of logarithms of probabilities.
 
     Shapes, dtypes and errors are those of `xploss.compat.torch.nll_loss`.
+    Called as ``loss(input, target)``: a tensor.
 
     Parameters
     ----------
@@ -95,8 +94,6 @@ class NLLLoss(torch.nn.NLLLoss):  # type: ignore[misc]
     reduction : {"mean", "sum", "none"}
     size_average, reduce : bool, optional
         The old spelling of `reduction`; with PyTorch's warning.
-
-    Called as ``loss(input, target)``: a tensor.
 
     Examples
     --------
