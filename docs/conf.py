@@ -16,6 +16,7 @@ extensions = [
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
+    "sphinx_codeautolink",  # from what an example calls to the reference
     "sphinx-mathjax-offline",  # which every reader would fetch from a host else
 ]
 
