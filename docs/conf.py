@@ -33,6 +33,7 @@ myst_heading_anchors = 3
 # PyTorch is loaded for its modules alone, of which the docstrings are shown.
 autodoc_mock_imports = ["torch"]
 autodoc_typehints = "none"  # the docstrings say more
+autodoc_preserve_defaults = True
 numpydoc_show_class_members = autosummary_generate = False
 # A name in backticks is ours, and linked, or an argument's.
 default_role = "py:obj"
