@@ -54,7 +54,7 @@ class Jax(Backend):
     def applied(self, job: Job, arguments: tuple[Any, ...]) -> Any:
         if job.quantity == "value" and job.formula.slopes:
             return _ruled(job.formula, arguments)
-        return super().applied(job, arguments)
+        return _evaluated(job.without_traced(), arguments)
 
     # ---- sums ------------------------------------------------------------------------
 
@@ -195,6 +195,20 @@ def _elementwise(
 
 
 # ---- the rule ------------------------------------------------------------------------
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _evaluated(job: Job, arguments: tuple[Any, ...]) -> Any:
+    """Any quantity: until it is differentiated, as if nobody would."""
+    return BACKEND.formula(job.undifferentiated(), arguments, job.formula.class_axis)
+
+
+@_evaluated.defjvp
+def _change_of_evaluated(job: Job, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    axis = job.formula.class_axis
+    plain = functools.partial(BACKEND.formula, job.function(), class_axis=axis)
+    changed: tuple[Any, Any] = jax.jvp(plain, primals, tangents)
+    return changed
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
