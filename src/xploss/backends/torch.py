@@ -161,7 +161,7 @@ class Torch(Backend):
         if _has_slopes(ruled) and _rule_applies(_tensors(arguments), of_rows):
             return _Ruled.apply(job.formula, None, None, None, *arguments)
         function: Any = job.function()
-        if _is_run_plainly(_tensors(arguments)) and job.quantity != SECOND:
+        if _is_undifferentiated(_tensors(arguments)) and job.quantity != SECOND:
             function = undifferentiated(job.formula, function)
         return self.formula(function, arguments, job.formula.class_axis)
 
@@ -590,6 +590,15 @@ def _is_run_plainly(tensors: list[Any]) -> bool:
         not _is_differentiated(tensors)
         and not _is_watched()
         and all(map(_is_ordinary, tensors))
+    )
+
+
+def _is_undifferentiated(tensors: list[Any]) -> bool:
+    """Run plainly, or compiled without anybody who differentiates."""
+    if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return _is_run_plainly(tensors)
+    return not _is_differentiated(tensors) and not (
+        torch_private.functorch_is_active() or torch_private.forward_mode_is_active()
     )
 
 
