@@ -181,7 +181,8 @@ def sigmoid_cross_entropy(
     axis : int or tuple of ints, optional
         What the reduction runs over; by default all axes.
     reduction : {"none", "sum", "mean", "weighted_mean"}
-        The array of losses; sum(w*l); sum(w*l) / N; sum(w*l) / sum(w).
+        The array of losses; sum(w*l); sum(w*l) / N; sum(w*l) / sum(w).  N is how many
+        losses count, whatever they weigh.
 
     Returns
     -------

@@ -85,7 +85,7 @@ def _labels(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
     if len(got) != len(rows) or not same_shape(got, rows):
         raise ValueError(
             f"`labels` must have the shape of `{first.name}`, {shape}, for masses, or "
-            f"{rows}, for numbers of classes; got shape {got}"
+            f"{rows}, for numbers of classes; got shape {got}{_other_axis(shape, got)}"
         )
     if dtype_name(labels) not in INTEGERS:
         raise TypeError(
@@ -93,6 +93,14 @@ def _labels(first: Anchor, labels: Any, axis: int) -> tuple[Any, Any]:
             f"got {labels.dtype}; masses have the shape of `{first.name}`, {shape}"
         )
     return None, first.xp.expand_dims(labels, axis=axis)
+
+
+def _other_axis(shape: tuple[Any, ...], got: tuple[Any, ...]) -> str:
+    """Where the classes are, if labels of this shape are numbers."""
+    fitting = (k for k in range(len(shape)) if _without(shape, k) == got)
+    return "".join(
+        f"; for classes along axis {k} pass `class_axis={k}`" for k in fitting
+    )
 
 
 def _check_numbers(first: Anchor, classes: Any) -> None:

@@ -142,7 +142,8 @@ def value_and_grad(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
         dL/dx_j = t * p_j - y_j                             many classes
 
     with ``r = (pos - neg) * p * (1 - p) / (1 - p_t)``, the rate at which
-    log(1 - p_t) falls with x; derived in `xploss/formulas`.
+    log(1 - p_t) falls with x, and ``t = sum(y)`` of a row's masses, 1 of an ordinary
+    label; derived in `xploss/formulas`.
 
     Parameters
     ----------
@@ -187,7 +188,8 @@ def grad_and_hess(loss: Callable[P, T]) -> Callable[P, tuple[T, T]]:
 
     and of the focal loss as derived in `xploss/formulas/focal.py`.  Of losses of many
     classes the second is the *diagonal* of each row's Hessian, as boosting has it:
-    ``t * p * (1 - p)`` of `softmax_cross_entropy`, of which `hessian_product` has the
+    ``t * p * (1 - p)`` of `softmax_cross_entropy`, ``t = sum(y)`` of a row's masses, of
+    which `hessian_product` has the
     whole, and of the focal loss as in `xploss/formulas/softmax_focal.py`.
 
     Parameters
@@ -237,8 +239,8 @@ def hessian_product(
 
         (H v)_j = t * p_j * (v_j - sum(p * v))
 
-    taken from the largest logit, so that a `v` that is nearly constant keeps its
-    digits.  Of a binary loss it is ``hessian * v``.
+    with ``t = sum(y)`` of its masses, taken from the largest logit, so that a `v` that
+    is nearly constant keeps its digits.  Of a binary loss it is ``hessian * v``.
 
     Parameters
     ----------

@@ -137,8 +137,9 @@ class Mean:
 
             sqrt(n / (n - 1) * sum((w*l - mean*w)**2)) / sum(w)
 
-        which without weights is the standard deviation over ``sqrt(n)``.  A number of
-        repeated rows is no such weight.  NaN also where a loss is infinite.
+        which without weights is the standard deviation over ``sqrt(n)``.  Weights that
+        count repeated rows give the right mean, and a standard error that is too large:
+        repeat the rows instead.  NaN also where a loss is infinite.
         """
         if not all(math.isfinite(total) for total, _ in self._sums) or self.count < 2:
             return math.nan

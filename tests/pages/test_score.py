@@ -3,8 +3,10 @@
 import csv
 import functools
 import io
+import os
 import subprocess
 import sys
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -428,7 +430,7 @@ def test_parquet_says_what_it_needs(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "table.parquet").write_bytes(b"PAR1")
     message = refused(capsys, tmp_path / "table.parquet")
-    assert "needs pyarrow, which is not here: pip install 'xploss[parquet]'" in message
+    assert "needs pyarrow, which is not here: pip install pyarrow" in message
 
 
 # ---- the command ---------------------------------------------------------------------
@@ -471,3 +473,87 @@ def test_every_example_of_the_help_is_a_call():
     assert len(lines) == 2
     for _, _, _, *arguments in lines:
         assert commands.parser().parse_args(arguments).command == "score"
+
+
+# ---- what is odd ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(ROWS, 1), (ROWS, 2)])
+def test_weights_of_several_columns(shape, tmp_path, capsys):
+    path = tmp_path / "table.npz"
+    np.savez(path, label=LABELS, logit=LOGITS, w=np.ones(shape))
+    assert "`w` must have one number a row" in refused(capsys, path, "--weights", "w")
+
+
+def test_no_classes(tmp_path, capsys):
+    path = tmp_path / "table.npz"
+    np.savez(path, label=LABELS, logit=np.ones((ROWS, 0)))
+    assert "`logit` has no class" in refused(capsys, path)
+
+
+def test_two_columns_of_one_name(tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    path.write_text("label,logit,logit,note\n0,1,2,3\n")
+    assert "two columns are called `logit`" in refused(capsys, path)
+    path.write_text("label,logit,note,note\n0,1,2,3\n")
+    assert "1 rows" in said(capsys, path)
+
+
+def test_accuracy_is_by_weight(tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    path.write_text("label,logit,w\n0,.2,5\n1,.3,1\n0,-1,1\n")
+    assert "Accuracy 0.6667: share of rows with p and" in said(capsys, path)
+    weighted = said(capsys, path, "--weights", "w")
+    assert "Accuracy 0.2857: share of rows with p and" in weighted
+    assert "by weight." in weighted
+
+
+def test_probabilities_that_do_not_sum_to_1(tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    names = "label,probability_0,probability_1\n"
+    path.write_text(f"{names}0,.2,.2\n1,.3,.7\n1,1,1\n")
+    assert "do not sum to 1: 2." in said(capsys, path)
+    path.write_text(f"{names}0,.2,.8\n1,.3,.7\n")
+    assert "do not sum to 1" not in said(capsys, path)
+
+
+@pytest.mark.parametrize(("at", "compressed"), [(300, False), (60, True)])
+def test_a_damaged_archive(at, compressed, tmp_path, capsys):
+    path = tmp_path / "table.npz"
+    (np.savez_compressed if compressed else np.savez)(path, **BINARY)
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 255
+    path.write_bytes(raw)
+    assert refused(capsys, path).count("\n") == 1
+
+
+def test_an_encrypted_archive(tmp_path, capsys):
+    path = tmp_path / "table.npz"
+    np.savez(path, **BINARY)
+    raw = path.read_bytes()
+    for start, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # of files, of their list
+        pieces = raw.split(start)
+        place = flags - 4
+        marked = [
+            p[:place] + bytes([p[place] | 1]) + p[place + 1 :] for p in pieces[1:]
+        ]
+        raw = start.join([pieces[0], *marked])
+    path.write_bytes(raw)
+    assert "encrypted" in refused(capsys, path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are of POSIX")
+def test_a_pipe(tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=("label,logit\n",))
+    writer.start()
+    assert "a pipe" in refused(capsys, path)
+    writer.join()
+
+
+@pytest.mark.parametrize("option", ["--labels", "--logits", "--weights"])
+def test_an_empty_name(option, tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    to_csv(path, BINARY)
+    assert "no column" in refused(capsys, path, option, "")

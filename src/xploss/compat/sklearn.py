@@ -203,9 +203,9 @@ def log_loss(
     """`sklearn.metrics.log_loss`, of two classes or more.
 
     Probabilities are clipped to [eps, 1 - eps] for the eps of their dtype, as there.
-    But for NumPy it is not looked whether probabilities are in [0, 1], since it would
-    wait for the device: the loss is NaN; nor whether two columns sum to one, of which
-    NumPy's warn.
+    NumPy's probabilities are looked at: outside [0, 1] raises, and rows that do not
+    sum to one warn.  Those of other libraries are not looked at, since that would wait
+    for the device: outside [0, 1] the loss is NaN.
 
     Parameters
     ----------

@@ -45,15 +45,23 @@ PREDICTIONS = {
 def chosen(table: Table, options: argparse.Namespace) -> Columns:
     """The columns that were asked for, or those with the usual names."""
     names = table.names
-    labels = _first(names, [options.labels] if options.labels else ["label", "labels"])
-    weights = _first(names, [options.weights]) if options.weights else None
+    usual = ["label", "labels"] if options.labels is None else [options.labels]
+    labels = _first(names, usual)
+    weights = None if options.weights is None else _first(names, [options.weights])
     asked = ((options.logits, True), (options.probabilities, False))
-    wanted = {name: of_logits for name, of_logits in asked if name} or PREDICTIONS
+    wanted = {name: kind for name, kind in asked if name is not None} or PREDICTIONS
     for name, of_logits in wanted.items():
         predictions = _predictions(names, name)
         if predictions:
-            return Columns(labels, predictions, weights, of_logits)
+            return _once(names, Columns(labels, predictions, weights, of_logits))
     raise _missing(names, [f"{name}{end}" for name in wanted for end in ("", "_0")])
+
+
+def _once(names: list[str], columns: Columns) -> Columns:
+    twice = [name for name in columns.names if names.count(name) > 1]
+    if twice:
+        raise BadTable(f"two columns are called `{twice[0]}`; rename one")
+    return columns
 
 
 def _first(names: list[str], wanted: list[str]) -> str:
@@ -118,6 +126,13 @@ def _check(rows: Rows, columns: Columns) -> None:
             f"`{columns.labels}` must have one number a row, and predictions one, or "
             f"one a class; got shapes {labels.shape} and {x.shape}"
         )
+    if rows.weights is not None and rows.weights.ndim != 1:
+        raise BadTable(
+            f"`{columns.weights}` must have one number a row; got shape "
+            f"{rows.weights.shape}"
+        )
+    if not x[:1].size:
+        raise BadTable(f"`{columns.predictions[0]}` has no class; got shape {x.shape}")
     if x.ndim == 2:
         classes = x.shape[1]
         right = (labels >= 0) & (labels < classes) & (labels == np.floor(labels))
@@ -223,7 +238,9 @@ class Tally:
     mean: Mean
     rows: int = 0
     weight: float = 0.0
+    weighted: bool = False
     right: float = 0.0  # the weight of those that are
+    beside: int = 0  # rows whose probabilities do not sum to 1
     others: dict[str, list[float]] = field(default_factory=dict)  # sum, rows off
     # Of each bin: rows, and weighted sums of 1, of predictions, and of what is so.
     bins: Any = field(default_factory=lambda: np.zeros((4, BINS)))
@@ -236,6 +253,8 @@ class Tally:
         losses = self.scored.loss(rows.predictions, labels, reduction="none")
         _refuse_nan(rows, losses)
         self.rows += len(labels)
+        self.weighted = rows.weights is not None
+        self.beside += self._beside_one(rows.predictions)
         self.weight += weights.sum()
         self._compare(rows, labels, weights, losses)
         predicted, sure, so = self._answers(rows.predictions, labels)
@@ -263,6 +282,11 @@ class Tally:
         p = xploss.sigmoid(x) if self.scored.of_logits else x
         return (p > 0.5) == (labels > 0.5), p, labels
 
+    def _beside_one(self, x: Any) -> int:
+        if self.scored.of_logits or not self.scored.of_classes:
+            return 0
+        return int((abs(x.sum(axis=1) - 1.0) > DIGITS).sum())
+
     def _calibrate(self, sure: Any, so: Any, weights: Any) -> None:
         place = np.minimum((sure * BINS).astype(int), BINS - 1)
         columns = (None, weights, weights * sure, weights * so)
@@ -287,8 +311,8 @@ rows were drawn at random.  rows off: whose loss differs from that of xploss by
 more than one part in a million, or is no number.
 """
 BIN_MEANING = """
-rows: how many.  The other columns are means of these rows.  Where they differ,
-the predictions are too sure, or not sure enough.
+rows: how many.  The other columns are means of these rows, by weight.  Where
+they differ, the predictions are too sure, or not sure enough.
 """
 
 
@@ -302,8 +326,10 @@ def show_losses(tally: Tally) -> None:
         show(f"{name:37}{total / tally.weight:12.7g}  {'':14}  {off:9d}")
     show(LOSS_MEANING)
     show()
-    share = tally.right / tally.weight
-    show(f"Accuracy {share:.4f}: the share of rows {_right(tally)}.")
+    if tally.beside:
+        show(f"Rows whose probabilities do not sum to 1: {tally.beside}.")
+    share, by = tally.right / tally.weight, ", by weight" if tally.weighted else ""
+    show(f"Accuracy {share:.4f}: share of rows {_right(tally)}{by}.")
 
 
 def _right(tally: Tally) -> str:
@@ -401,11 +427,14 @@ ABOUT = """\
 The mean loss of a table's predictions and its standard error, accuracy, calibration,
 the worst ten rows, and what losses that are often written by hand would have said.
 
-A .csv begins with a line of names.  A .npz has an array a column, (rows,), or (rows,
-classes) of many classes.  A .npy is a structured array, or has the columns label and
-logit, or label, logit_0, logit_1, ..., in this order.  Binary labels are from 0 to 1;
-of many classes they are numbers from 0 on.  However large the file is, some rows at a
-time are in memory.  Losses are computed in float64.
+A .csv begins with a line of names.  A .npz has one array for each column, of shape
+(rows,); predictions of many classes may be one array of (rows, classes).  A .npy is a
+structured array, or has the columns label and logit, or label, logit_0, logit_1, ...,
+in this order.  Binary labels are from 0 to 1; of many classes they are numbers from 0
+on.  Without options the columns label or labels, and logit, logits, probability or
+probabilities are taken, the first of them that is there.  Rows of weight 0 are left
+out.  However large the file is, some rows at a time are in memory.  Losses are computed
+in float64.  The exit status is 2 if the file cannot be scored.
 """
 
 

@@ -46,8 +46,9 @@ def opened(path: str) -> Table:
     if end not in READERS:
         raise BadTable(f"{path}: not one of {', '.join(READERS)}")
     try:
-        with Path(path).open("rb"):  # each library would say otherwise what is wrong
-            pass
+        with Path(path).open("rb") as file:  # each library has another word for it
+            if not file.seekable():
+                raise BadTable(f"{path}: a pipe; pass a file, which can be read twice")
         return READERS[end](path)
     except OSError as error:
         raise BadTable(f"{path}: {error.strerror or error}") from None
@@ -143,6 +144,10 @@ def _rows(names: Sequence[str], shapes: list[tuple[int, ...]]) -> int:
 # ---- .npz ----------------------------------------------------------------------------
 
 
+# What `zipfile` raises; a RuntimeError of what is encrypted.
+DAMAGED = (RuntimeError, ValueError, zlib.error, zipfile.BadZipFile)
+
+
 def _npz(path: str) -> Table:
     try:
         archive = zipfile.ZipFile(path)
@@ -151,7 +156,11 @@ def _npz(path: str) -> Table:
     found = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
 
     def parts(wanted: Sequence[str]) -> Iterator[Part]:
-        return _of_members(wanted, [archive.open(f"{name}.npy") for name in wanted])
+        try:
+            files = [archive.open(f"{name}.npy") for name in wanted]
+        except DAMAGED as error:
+            raise BadTable(f"{path}: {error}") from None
+        return _of_members(wanted, files)
 
     return Table(found, parts)
 
@@ -174,7 +183,7 @@ def _header(name: str, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         else:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    except ValueError as error:
+    except DAMAGED as error:
         raise BadTable(f"`{name}`: {error}") from None
     if dtype.hasobject or (fortran and len(shape) > 1):
         what = "objects" if dtype.hasobject else "Fortran's order"
@@ -188,7 +197,7 @@ def _read(
     try:
         read = file.read(math.prod(shape) * dtype.itemsize)
         return np.frombuffer(read, dtype).reshape(shape)
-    except (ValueError, zlib.error, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise BadTable(f"`{name}` is damaged: {error}") from None
 
 
@@ -251,7 +260,7 @@ def _parquet(path: str) -> Table:
         import pyarrow.parquet
     except ImportError:
         raise BadTable(
-            f"{path}: needs pyarrow, which is not here: pip install 'xploss[parquet]'"
+            f"{path}: needs pyarrow, which is not here: pip install pyarrow"
         ) from None
     damaged = (pyarrow.ArrowException, OSError)
     try:

@@ -16,10 +16,12 @@ PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
 INTRODUCTION = """\
 # What wrong calls say
 
-A wrong call never returns a number. Each call below was run, with `x` float64
-and `y` integers, both of shape (2, 3); it raised what stands under it. A test
-runs them again and compares; they are listed in
-`tests/pages/errors/wrong_calls.py`. Messages are broken to fit the page.
+A call that is wrong by kind, dtype, shape, device or option never returns a
+number. The values in arrays are not looked at: `check_labels` looks at labels.
+Each call below was run, with `x` float64 and `y` integers, both of shape (2,
+3); it raised what stands under it. A test runs them again and compares; they
+are listed in `tests/pages/errors/wrong_calls.py`. Messages are broken to fit
+the page.
 """
 CALLS = [call for group in WRONG_CALLS.values() for call in group]
 

@@ -50,7 +50,6 @@ else:
             from . import _module
         except ModuleNotFoundError as error:
             raise ImportError(
-                f"`{name}` is a torch.nn.Module and needs PyTorch: "
-                "pip install 'xploss[torch]'"
+                f"`{name}` is a torch.nn.Module and needs PyTorch: pip install torch"
             ) from error
         return getattr(_module, name)
