@@ -1,5 +1,6 @@
 """The public losses of many classes, and the functions that they rest on."""
 
+import operator
 from typing import Any, NamedTuple, TypeVar, cast
 
 from ._arguments import (
@@ -13,6 +14,7 @@ from ._arguments import (
     check_reduction,
     clip,
     fraction,
+    number,
 )
 from ._arrays import (
     INTEGERS,
@@ -150,6 +152,7 @@ def _counted(
     if ignore_index is None:
         return mask
     check_int("ignore_index", ignore_index)
+    ignored = number("ignore_index", operator.index(ignore_index))
     if is_number(labels):
         return False if labels == ignore_index else mask
     if numbers is None:
@@ -157,7 +160,7 @@ def _counted(
             f"`ignore_index` is of labels that are numbers of classes; got "
             f"ignore_index={ignore_index!r} and masses; pass `where`"
         )
-    xp, arguments = first.xp, (numbers, float(ignore_index), mask)
+    xp, arguments = first.xp, (numbers, ignored, mask)
     return first.backend.elementwise(_kept, arguments, xp.bool)
 
 

@@ -92,7 +92,8 @@ def taken_apart(
             f"got {kind(loss)}, {loss!r:.60}"
         )
     if args:
-        made_of = made_of._replace(call=functools.partial(made_of.call, *args))
+        call = functools.partial(made_of.call, *args)
+        made_of = made_of._replace(call=call, numbers=None)
     return made_of, keywords
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ._arguments import check_number
+from ._arguments import check_number, number
 from ._arrays import is_number, kind
 from ._call import per_element
 from ._derivatives import taken_apart, unwrapped
@@ -139,15 +139,16 @@ class Mean:
 
         which without weights is the standard deviation over ``sqrt(n)``.  Weights that
         count repeated rows give the right mean, and a standard error that is too large:
-        repeat the rows instead.  NaN also where a loss is infinite.
+        repeat the rows instead.  NaN also where a loss is infinite, and where all
+        squares are below the least float.
         """
         if not all(math.isfinite(total) for total, _ in self._sums) or self.count < 2:
             return math.nan
         n, u, d, uu, ud, dd = map(_exact, self._sums)
-        if d == 0:
+        if d == 0 or (uu == 0 != u):
             return math.nan
         spread = max(uu - 2 * ud * u / d + dd * (u / d) ** 2, Fraction(0))
-        return math.sqrt(spread * n / (n - 1) / d**2)
+        return _root(spread * n / (n - 1) / d**2)
 
     @property
     def count(self) -> int:
@@ -172,13 +173,15 @@ class Mean:
 
         A ValueError for another count of them, a TypeError for what is no number.
         """
-        if not isinstance(state, Iterable):
+        if not isinstance(state, Iterable) or isinstance(state, bytes | str):
             raise TypeError(f"`state` must be 12 numbers; got {kind(state)}")
         numbers = [_number(value) for value in state]
         if len(numbers) != 12:
             raise ValueError(
                 f"`state` must be the 12 numbers of a `Mean.state`; got {len(numbers)}"
             )
+        if not (math.isfinite(numbers[0]) and numbers[0] >= 0):
+            raise ValueError(f"`state` must begin with a count; got {numbers[0]!r}")
         mean = cls(loss)
         pairs = zip(numbers[::2], numbers[1::2], strict=True)
         mean._sums = tuple(map(_pair, map(list, pairs)))
@@ -188,7 +191,7 @@ class Mean:
         return f"Mean({_told_by(self.loss)}): {self.result()!r} of {self.count}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Mean.from_state, (self.loss, self.state)
+        return type(self).from_state, (self.loss, self.state)
 
 
 def _told_by(loss: Any) -> str:
@@ -210,7 +213,7 @@ def _refuse_reduction(options: dict[str, Any]) -> None:
 
 def _number(value: Any) -> float:
     check_number("state", value)
-    return float(value)
+    return number("state", value)
 
 
 # ---- a part --------------------------------------------------------------------------
@@ -255,16 +258,17 @@ def _sums(losses: Any, weights: Any, shares: Any) -> Sums:
         count, total = (float(losses.size), 0.0), _sum(losses)
         return count, total, count, _sum(*_product(losses, losses)), total, count
     weights = np.ones_like(losses) if weights is None else weights
-    u, lost_of_u = _product(losses, weights)
-    d, lost_of_d = _product(weights, np.ones_like(losses) if shares is None else shares)
-    return (
-        (float(np.count_nonzero(d)), 0.0),
-        _sum(u, lost_of_u),
-        _sum(d, lost_of_d),
-        _sum(*_product(u, u)),
-        _sum(*_product(u, d)),
-        _sum(*_product(d, d)),
-    )
+    u = _product(losses, weights)
+    d = _product(weights, np.ones_like(losses) if shares is None else shares)
+    count = float(np.count_nonzero(d[0])), 0.0
+    return count, _sum(*u), _sum(*d), _squares(u, u), _squares(u, d), _squares(d, d)
+
+
+def _squares(a: Any, b: Any) -> Pair:
+    """Of products, each with what it has lost."""
+    product, lost = _product(a[0], b[0])
+    lost = lost + (a[0] * b[1] + a[1] * b[0])
+    return _sum(product, np.where(np.isfinite(lost), lost, 0.0))
 
 
 # ---- exact arithmetic ----------------------------------------------------------------
@@ -323,6 +327,13 @@ def _merged(parts: list[Sums]) -> Sums:
 
 def _exact(pair: Pair) -> Fraction:
     return Fraction(pair[0]) + Fraction(pair[1])
+
+
+def _root(square: Fraction) -> float:
+    try:
+        return math.sqrt(square)
+    except OverflowError:
+        return math.inf
 
 
 def _quotient(numerator: Pair, denominator: Pair) -> float:

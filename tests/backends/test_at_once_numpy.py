@@ -35,6 +35,9 @@ def arguments_of(name, shape, dtype, kind):
     return x.astype(dtype), RNG.integers(0, shape[-1], shape[:-1]).astype(kind)
 
 
+X, Y = arguments_of("cross-entropy", (6, 4), "float32", "int64")
+
+
 @pytest.fixture
 def checked(monkeypatch):
     """A call by the checks."""
@@ -95,6 +98,22 @@ def test_labels_to_be_ignored(reduction, checked, at_once):
     assert at_once.pop() is None
 
 
+def test_a_mean_is_a_number():
+    """Whatever the labels, the mask and the weights."""
+    mean = partial(xploss.softmax_cross_entropy, X, Y)
+    for options in ({}, {"ignore_index": -100}, {"ignore_index": int(Y[0])}):
+        assert type(mean(**options)) is np.float32
+    assert type(mean(where=Y >= 0)) is np.float32
+    assert type(mean(weights=np.ones(6), reduction="weighted_mean")) is np.float32
+
+
+def test_arguments_that_a_partial_has():
+    function = xploss.value_and_grad(partial(xploss.softmax_cross_entropy, X))
+    alike(function(Y), xploss.value_and_grad(xploss.softmax_cross_entropy)(X, Y))
+    with pytest.raises(TypeError, match="positional"):
+        function(X, Y)
+
+
 @pytest.mark.parametrize(
     "of",
     [
@@ -109,9 +128,6 @@ def test_strides(of, checked, at_once):
     made = function(x, y)
     assert at_once.pop() is not None
     alike(made, checked(function, x, y))
-
-
-X, Y = arguments_of("cross-entropy", (6, 4), "float32", "int64")
 
 
 @pytest.mark.parametrize(
@@ -153,6 +169,7 @@ def test_what_is_left_to_the_checks(x, y, options, checked, at_once):
         (X, Y, {"ignore_index": True}, TypeError),
         (X, Y, {"ignore_index": 1.0}, TypeError),
         (X, X, {"ignore_index": 1}, ValueError),
+        (X, Y, {"ignore_index": 10**400, "where": Y >= 0}, ValueError),
         (X, Y, {"label_smoothing": 2.0}, ValueError),
         (X, Y, {"z_loss": -1.0}, ValueError),
         (X[..., :0], Y, {}, ValueError),

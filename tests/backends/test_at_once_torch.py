@@ -142,6 +142,44 @@ def test_what_is_written_afterwards_is_noticed():
         mean.backward()
 
 
+ELEMENTS = partial(xploss.sigmoid_cross_entropy, labels=torch.rand(6, 4, generator=RNG))
+ROWS = partial(
+    xploss.softmax_cross_entropy, labels=torch.randint(0, 4, (6,), generator=RNG)
+)
+
+
+@pytest.mark.parametrize("loss", [ELEMENTS, ROWS], ids=["elements", "rows"])
+@pytest.mark.parametrize(
+    "unpack",
+    [
+        lambda t: t.t().contiguous().t() if t.ndim == 2 else t,
+        lambda t: t.double() if t.is_floating_point() else t,
+        lambda t: t.to(torch.int16) if not t.is_floating_point() else t,
+    ],
+    ids=["strides", "dtype", "integers"],
+)
+def test_what_a_hook_unpacks(loss, unpack):
+    """Equal numbers, that lie otherwise."""
+    x = torch.randn(6, 4, generator=RNG).requires_grad_()
+    (right,) = torch.autograd.grad(loss(x), x)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, unpack):
+        mean = loss(x)
+    torch.testing.assert_close(torch.autograd.grad(mean, x)[0], right)
+
+
+@pytest.mark.parametrize("loss", [ELEMENTS, ROWS], ids=["elements", "rows"])
+def test_other_data_between_forward_and_backward(loss):
+    x = torch.randn(6, 4, generator=RNG).requires_grad_()
+    (right,) = torch.autograd.grad(loss(x), x)
+    mean = loss(x)
+    x.data = x.data.t().contiguous().t()
+    torch.testing.assert_close(torch.autograd.grad(mean, x)[0], right)
+    mean = loss(x)
+    x.data = torch.zeros(6000, 4)  # beyond the labels
+    with pytest.raises((ValueError, IndexError, RuntimeError)):
+        torch.autograd.grad(mean, x)
+
+
 def test_masses_have_a_gradient(at_once):
     x, y = arguments_of("cross-entropy", (7, 5), torch.float64, None)
     inputs = x.requires_grad_(), y.requires_grad_()
@@ -157,6 +195,7 @@ X, Y = arguments_of("cross-entropy", (6, 4), torch.float32, torch.int64)
     ("x", "y", "options"),
     [
         (X, Y, {"ignore_index": int(Y[0])}),
+        (X, Y, {"ignore_index": 2**70}),
         (X.T.contiguous().T, Y, {}),
         (X, Y.to(torch.int16), {}),
         (X.T, Y, {"class_axis": 0}),

@@ -272,6 +272,39 @@ def test_standard_error_of_equal_losses_is_0():
     assert mean.standard_error() == 0.0
 
 
+def test_standard_error_of_weighted_losses_that_are_nearly_equal():
+    """Exact, by fractions: the spread is 1e-16 of its terms."""
+    rng = np.random.default_rng(7)
+    logits, weights = 1 + 1e-8 * rng.normal(size=50), rng.random(50)
+    losses = cross_entropy(logits, 0, reduction="none")
+    mean = Mean(cross_entropy).update(logits, 0, weights=weights)
+    w, x = ([Fraction(float(a)) for a in array] for array in (weights, losses))
+    middle = sum(a * b for a, b in zip(w, x, strict=True)) / sum(w)
+    square = sum((a * (b - middle)) ** 2 for a, b in zip(w, x, strict=True))
+    expected = math.sqrt(square * Fraction(50, 49) / sum(w) ** 2)
+    assert mean.standard_error() == pytest.approx(expected, rel=2**-46, abs=0)
+
+
+def test_standard_error_beyond_the_range_of_floats():
+    small, large = np.array([-400.0, -401.0, -402.0]), np.array([1e160, 1.0, 3.0])
+    assert math.isnan(Mean(cross_entropy).update(small, 0).standard_error())
+    error = Mean(cross_entropy).update(large, 0, weights=1e-10).standard_error()
+    assert error > 1e100
+
+
+@pytest.mark.parametrize(
+    "state", [[math.nan] * 12, [math.inf] * 12, [10**400] * 12, [-1.0] * 12]
+)
+def test_a_state_of_no_count_is_refused(state):
+    with pytest.raises(ValueError, match="`state`"):
+        Mean.from_state(cross_entropy, state)
+
+
+def test_bytes_are_no_state():
+    with pytest.raises(TypeError, match="`state`"):
+        Mean.from_state(cross_entropy, b"123456789012")
+
+
 # ---- what has no mean ----------------------------------------------------------------
 
 NOTHING = {

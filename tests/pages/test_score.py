@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import sys
-import threading
 import tracemalloc
 from pathlib import Path
 
@@ -546,10 +545,11 @@ def test_an_encrypted_archive(tmp_path, capsys):
 def test_a_pipe(tmp_path, capsys):
     path = tmp_path / "table.csv"
     os.mkfifo(path)
-    writer = threading.Thread(target=path.write_text, args=("label,logit\n",))
-    writer.start()
-    assert "a pipe" in refused(capsys, path)
-    writer.join()
+    both_ends = os.open(path, os.O_RDWR)  # or opening one waits for the other
+    try:
+        assert "a pipe" in refused(capsys, path)
+    finally:
+        os.close(both_ends)
 
 
 @pytest.mark.parametrize("option", ["--labels", "--logits", "--weights"])
@@ -557,3 +557,37 @@ def test_an_empty_name(option, tmp_path, capsys):
     path = tmp_path / "table.csv"
     to_csv(path, BINARY)
     assert "no column" in refused(capsys, path, option, "")
+
+
+def test_many_classes_take_no_square(tmp_path):
+    path = tmp_path / "table.npz"
+    np.savez(path, label=np.array([1, 5]), logit=np.zeros((2, 20_000)))
+    tracemalloc.start()
+    try:
+        assert commands.main(["score", str(path)]) == 0
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_columns_of_other_shapes(tmp_path, capsys):
+    path = tmp_path / "table.npz"
+    np.savez(path, label=LABELS, logit_0=LOGITS, logit_1=np.ones((ROWS, 2)))
+    assert "`logit_1` must have one number a row" in refused(capsys, path)
+
+
+def test_what_weighs_nothing_is_not_looked_at(tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    path.write_text("label,logit,w\n0,nan,0\n1,2,1\n")
+    assert "1 rows" in said(capsys, path, "--weights", "w")
+    assert "row 1: `logit` must be a number" in refused(capsys, path)
+
+
+def test_a_cell_without_end(tmp_path, capsys):
+    """NumPy would give each of the others as much room."""
+    path = tmp_path / "table.csv"
+    rows = "1,2\n" * 100_000
+    path.write_text(f"label,logit\n{rows}1,{' ' * 100_000}\n")
+    assert "row 100001: `logit` must be a number" in refused(capsys, path)
+    path.write_text(f"label,logit\n{rows}1,{'7' * 100_000}\n")
+    assert "row 100001" in refused(capsys, path)

@@ -113,7 +113,8 @@ class NumPy(Backend):
     def elementwise(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], dtype: Any
     ) -> Any:
-        return self.run(None, super().elementwise, function, arguments, dtype)
+        # A number where a 0-d array is made, as NumPy's own sums return it.
+        return self.run(None, super().elementwise, function, arguments, dtype)[()]
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """The outputs; of a sum, no array of what is added is made."""

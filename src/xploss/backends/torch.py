@@ -44,6 +44,7 @@ NUMBERS = {
 }  # fmt: skip
 FLOATS = {*NARROW, torch.float32, torch.float64}
 INTEGERS = {torch.int32, torch.int64}
+LARGEST = torch.iinfo(torch.int64).max
 VIEWED = {
     *NARROW, torch.float32, torch.float64, torch.bool,
     torch.int8, torch.int16, torch.int32, torch.int64,
@@ -335,7 +336,8 @@ def _are_numbers(first: Any, labels: Any, ignored: Any) -> bool:
     fit = fit and labels.dtype in INTEGERS
     if not fit or ignored is None:
         return fit
-    return type(ignored) is int and not bool((labels == ignored).any())
+    whole = type(ignored) is int and -LARGEST <= ignored <= LARGEST
+    return whole and not bool((labels == ignored).any())
 
 
 def _are_masses(first: Any, labels: Any, ignored: Any) -> bool:
@@ -686,14 +688,19 @@ class _RuledAtOnce(Function):
         kinds = _kinds(formula, quantity, results)
         value, *statistic = _flat(getattr(formula, quantity), given, kinds, True, n)
         ctx.save_for_backward(first, labels, *statistic)
+        ctx.kinds = [(a.shape, a.dtype) for a in (first, labels, *statistic)]
         return value
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> tuple[Any, ...]:
-        first, labels, *statistic = ctx.saved_tensors
-        formula, n, options = ctx.formula, ctx.n, ctx.options
-        given = _given(formula, first, labels, options)
-        if not ctx.needs_input_grad[4] and not _is_differentiated_again(upstream):
+        saved = ctx.saved_tensors
+        (first, labels, *statistic), formula, n = saved, ctx.formula, ctx.n
+        given = _given(formula, first, labels, ctx.options)
+        if (
+            not ctx.needs_input_grad[4]
+            and all(map(_lies_as_saved, saved, ctx.kinds))
+            and not _is_differentiated_again(upstream)
+        ):
             slope = formula.slopes[formula.traced[0]]
             if statistic:
                 slope = formula.slope_by_statistic
@@ -707,6 +714,17 @@ class _RuledAtOnce(Function):
             for name, needed in names
         ]
         return (None, None, None, *gradients)
+
+
+def _lies_as_saved(tensor: Any, kind: tuple[Any, Any]) -> bool:
+    """What a hook unpacks, or `.data` was set to, may lie otherwise."""
+    return (
+        (tensor.shape, tensor.dtype) == kind
+        and _is_ordinary(tensor)
+        and tensor.is_cpu
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+    )
 
 
 def _checked(

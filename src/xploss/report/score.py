@@ -75,10 +75,10 @@ def _predictions(names: list[str], name: str) -> list[str]:
     """The column of that name; or one a class, of that name with _0, _1, ..."""
     if name in names:
         return [name]
-    numbered = [f"{name}_{k}" for k in range(len(names))]
-    found = [column for column in numbered if column in names]
+    there, numbered = set(names), [f"{name}_{k}" for k in range(len(names))]
+    found = [column for column in numbered if column in there]
     if found != numbered[: len(found)]:
-        missing = next(column for column in numbered if column not in names)
+        missing = next(column for column in numbered if column not in there)
         raise BadTable(f"no column `{missing}`, though there is one of a later class")
     return found
 
@@ -104,19 +104,33 @@ def checked_rows(table: Table, columns: Columns) -> Iterator[Rows]:
         progress(part.done)
         labels, *others = part.columns
         weights = others.pop() if columns.weights else None
-        predictions = others[0] if len(others) == 1 else np.stack(others, axis=1)
-        if predictions.shape[1:] == (1,):
-            predictions = predictions[:, 0]
         numbers = np.arange(part.first, part.first + len(labels)) + 1
-        rows = Rows(numbers, labels, predictions, weights)
+        rows = Rows(numbers, labels, _together(others, columns), weights)
+        if weights is not None:
+            _check_weights(rows, weights, str(columns.weights))
+            kept = weights > 0
+            rows = Rows(*(a[kept] for a in (*rows[:3], weights)))
         _check(rows, columns)
-        yield rows if weights is None else _of_weight(rows, weights)
+        yield rows
     progress(1.0)
 
 
-def _of_weight(rows: Rows, weights: Any) -> Rows:
-    kept = weights > 0
-    return Rows(*(a[kept] for a in (*rows[:3], weights)))
+def _together(columns: list[Any], named: Columns) -> Any:
+    """(rows,), or (rows, classes)."""
+    if len(columns) == 1:
+        (column,) = columns
+        return column[:, 0] if column.shape[1:] == (1,) else column
+    for name, column in zip(named.predictions, columns, strict=True):
+        if column.ndim != 1:
+            raise BadTable(f"`{name}` must have one number a row; got {column.shape}")
+    return np.stack(columns, axis=1)
+
+
+def _check_weights(rows: Rows, weights: Any, name: str) -> None:
+    if weights.ndim != 1:
+        raise BadTable(f"`{name}` must have one number a row; got {weights.shape}")
+    wrong = ~((weights >= 0) & np.isfinite(weights))
+    _refuse(rows, wrong, name, weights, "finite and at least 0")
 
 
 def _check(rows: Rows, columns: Columns) -> None:
@@ -126,12 +140,7 @@ def _check(rows: Rows, columns: Columns) -> None:
             f"`{columns.labels}` must have one number a row, and predictions one, or "
             f"one a class; got shapes {labels.shape} and {x.shape}"
         )
-    if rows.weights is not None and rows.weights.ndim != 1:
-        raise BadTable(
-            f"`{columns.weights}` must have one number a row; got shape "
-            f"{rows.weights.shape}"
-        )
-    if not x[:1].size:
+    if x.ndim == 2 and not x.shape[1]:
         raise BadTable(f"`{columns.predictions[0]}` has no class; got shape {x.shape}")
     if x.ndim == 2:
         classes = x.shape[1]
@@ -145,10 +154,6 @@ def _check(rows: Rows, columns: Columns) -> None:
         _refuse(rows, np.isnan(x), name, x, "a number")
     else:
         _refuse(rows, ~((x >= 0) & (x <= 1)), name, x, "from 0 to 1")
-    if rows.weights is not None:
-        w = rows.weights
-        wrong = ~((w >= 0) & np.isfinite(w))
-        _refuse(rows, wrong, str(columns.weights), w, "finite and at least 0")
 
 
 def _refuse(rows: Rows, wrong: Any, name: str, values: Any, wanted: str) -> None:
@@ -264,7 +269,10 @@ class Tally:
 
     def _compare(self, rows: Rows, labels: Any, weights: Any, losses: Any) -> None:
         x = rows.predictions
-        masses = np.eye(x.shape[1])[labels] if self.scored.of_classes else labels
+        masses = labels
+        if self.scored.of_classes:
+            masses = np.zeros_like(x)
+            masses[np.arange(len(x)), labels] = 1.0
         for name, by in self.scored.others.items():
             with np.errstate(all="ignore"):
                 theirs = by(x, masses)

@@ -17,6 +17,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 NUMBERS = 1 << 18
+LONGEST = 400  # characters of a number: float64 of all digits has as many at most
 
 
 def rows_at_once(width: int) -> int:
@@ -145,7 +146,10 @@ def _rows(names: Sequence[str], shapes: list[tuple[int, ...]]) -> int:
 
 
 # What `zipfile` raises; a RuntimeError of what is encrypted.
-DAMAGED = (RuntimeError, ValueError, zlib.error, zipfile.BadZipFile)
+DAMAGED = (
+    RuntimeError, NotImplementedError, EOFError, ValueError, zlib.error,
+    zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def _npz(path: str) -> Table:
@@ -245,10 +249,15 @@ def _cells(
                     f"row {first + len(cells) + 1}: {len(row)} values, of "
                     f"{len(names)} columns"
                 )
-            cells.append([row[k] for k in places])
+            cells.append([_short(row[k].strip()) for k in places])
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadTable(f"row {first + len(cells) + 1}: {error}") from None
     return cells
+
+
+def _short(text: str) -> str:
+    """NumPy gives every cell the room of the longest; a number has no such length."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 # ---- .parquet ------------------------------------------------------------------------
@@ -264,7 +273,9 @@ def _parquet(path: str) -> Table:
         ) from None
     damaged = (pyarrow.ArrowException, OSError)
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        # Without these it holds all of a row group, as it lies in the file.
+        lean = {"pre_buffer": False, "buffer_size": 1 << 20}
+        file = pyarrow.parquet.ParquetFile(path, **lean)
     except damaged as error:
         raise BadTable(f"{path}: {error}") from None
 
