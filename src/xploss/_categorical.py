@@ -500,7 +500,7 @@ def softmax_focal_loss(
     gamma : number of at least 0, differentiable if it is a 0-d array
         0 gives `softmax_cross_entropy`, bit for bit.
     class_weights : array (C,), optional
-        What others call alpha.
+        What others call alpha, an array; multiply the result by one that is a number.
     logits, labels, class_axis, label_smoothing, ignore_index, weights, where, axis, \
 reduction
         As for `softmax_cross_entropy`, as are the result and the errors.
@@ -655,6 +655,7 @@ def log_softmax(x: A, *, axis: int = -1) -> A:
 def logsumexp(x: A, *, axis: int = -1) -> A:
     """log(sum(exp(x))) along an axis, which the result does not have.
 
+    One axis, by default the last; SciPy, JAX and TensorFlow take all by default.
     Takes and returns an array of float16, bfloat16, float32 or float64, of any shape
     and library; errors as for `softmax_cross_entropy`.
 

@@ -46,8 +46,9 @@ class Mean:
         sum(w * l) / sum(w)                 w: weights, 1 without; 0 where masked
         sum(w * l) / sum(w * v)             many classes, v: the label's class weight
 
-    Each loss is computed in the dtype of the logits (of 16 bits in float32), as
-    ``reduction="none"`` has it.  What follows is exact to 100 bits and rounded once, to
+    Each loss is computed in the dtype of the logits; 16-bit logits are computed in
+    float32, and their losses are not rounded back, as `reduction="none"` would do.
+    What follows is exact to 100 bits and rounded once, to
     a float: another order, batches, shards, or weights in the place of repeated rows
     change the result by 1 ulp at most, and nearly never.  (Where a library computes an
     element in other bits when it stands elsewhere in an array, by that as well.)

@@ -426,7 +426,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--probabilities",
         metavar="NAME",
-        help="column of probabilities instead, or NAME_0, NAME_1, ... [probability]",
+        help="column of probabilities of label 1 instead; of many classes NAME_0, "
+        "NAME_1, ... [probability]",
     )
     parser.add_argument("--weights", metavar="NAME", help="column of weights [none]")
 
@@ -442,7 +443,8 @@ in this order.  Binary labels are from 0 to 1; of many classes they are numbers 
 on.  Without options the columns label or labels, and logit, logits, probability or
 probabilities are taken, the first of them that is there.  Rows of weight 0 are left
 out.  However large the file is, some rows at a time are in memory.  Losses are computed
-in float64.  The exit status is 2 if the file cannot be scored.
+in float64.  The exit status is 2 if the file cannot be scored.  In brackets: what is
+taken without the option.
 """
 
 
