@@ -13,6 +13,7 @@ from ._call import (
     hessian_times,
     value_and_gradient,
 )
+from .backends.job import Ordinary
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -116,9 +117,8 @@ def _at_once(
     if made_of.numbers is None or len(args) != 2 or not options.keys() <= made_of.names:
         return None
     numbers = made_of.numbers(**options)
-    pair: tuple[Any, Any] | None = at_once(
-        made_of.formula, quantity, *args, numbers, reduction
-    )
+    ordinary = Ordinary(made_of.formula, quantity, *args, numbers, reduction)
+    pair: tuple[Any, Any] | None = at_once(ordinary)
     return pair
 
 

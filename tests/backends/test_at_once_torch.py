@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from expected import each
+from short_way import LOSSES, calls_by_checks, quantities, returned_at_once
 
 import xploss
 from xploss.backends.compiled import INSTRUCTION_SETS
@@ -15,13 +16,6 @@ pytestmark = [
     pytest.mark.library("torch"),
     pytest.mark.skipif(not INSTRUCTION_SETS, reason="built without a compiler"),
 ]
-LOSSES = {
-    "cross-entropy": xploss.softmax_cross_entropy,
-    "smoothed": partial(xploss.softmax_cross_entropy, label_smoothing=0.1),
-    "z": partial(xploss.softmax_cross_entropy, z_loss=0.01),
-    "focal": partial(xploss.softmax_focal_loss, gamma=1.5),
-    "probabilities": xploss.categorical_cross_entropy,
-}
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 RNG = torch.Generator().manual_seed(5)
 
@@ -38,27 +32,12 @@ def arguments_of(name, shape, dtype, kind):
 
 @pytest.fixture
 def checked(monkeypatch):
-    """A call by the checks."""
-
-    def call(function, *arguments, **options):
-        with monkeypatch.context() as patch:
-            patch.setattr(type(BACKEND), "rows_at_once", lambda *_: None)
-            return function(*arguments, **options)
-
-    return call
+    return calls_by_checks(monkeypatch, type(BACKEND))
 
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """What `rows_at_once` returned."""
-    returned, original = [], type(BACKEND).rows_at_once
-
-    def noted(*arguments):
-        returned.append(original(*arguments))
-        return returned[-1]
-
-    monkeypatch.setattr(type(BACKEND), "rows_at_once", noted)
-    return returned
+    return returned_at_once(monkeypatch, type(BACKEND))
 
 
 def alike(results, right):
@@ -72,14 +51,9 @@ def alike(results, right):
 @pytest.mark.parametrize("shape", [(1, 10), (70, 3), (5, 1), (2, 3, 40), (3, 2000)])
 @pytest.mark.parametrize("name", LOSSES)
 def test_bits_are_those_of_a_checked_call(name, shape, dtype, kind, checked, at_once):
-    loss = LOSSES[name]
-    transforms = [xploss.value_and_grad(loss)]
-    if name != "probabilities":
-        per_element = xploss.grad_and_hess(loss)
-        transforms.append(lambda x, y, reduction: per_element(x, y))
     given = arguments_of(name, shape, dtype, kind)
     for reduction in ("none", "sum", "mean", "weighted_mean"):
-        for function in (loss, *transforms):
+        for function in quantities(name):
             made = function(*given, reduction=reduction)
             assert at_once.pop() is not None
             alike(made, checked(function, *given, reduction=reduction))
