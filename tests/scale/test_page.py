@@ -6,14 +6,16 @@ from pathlib import Path
 
 import dask
 import dask.array as da
+import jax
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 import xploss
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
 RECIPES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-TOGETHER, WEIGHTED, FILES = RECIPES
+SHARDED, TOGETHER, WEIGHTED, FILES = RECIPES
 
 RNG = np.random.default_rng(5)
 LOGITS = RNG.normal(0.0, 4.0, 1000).astype(np.float32)
@@ -25,6 +27,23 @@ def ran(recipe, **names):
     names |= {"xploss": xploss, "np": np, "da": da, "dask": dask, "partial": partial}
     exec(recipe, names)
     return names
+
+
+def test_on_sharded_arrays():
+    rows = {"logits": LOGITS.reshape(200, 5), "labels": np.arange(200) % 5}
+    left = ran(
+        SHARDED,
+        jax=jax,
+        NamedSharding=NamedSharding,
+        PartitionSpec=PartitionSpec,
+        **rows,
+    )
+    loss = xploss.value_and_grad(xploss.softmax_cross_entropy)
+    value, gradient = loss(rows["logits"].astype(float), rows["labels"])
+    within = 8 * np.finfo(np.float32).eps
+    np.testing.assert_allclose(left["value"], value, rtol=within)
+    np.testing.assert_allclose(left["gradient"], gradient, rtol=0, atol=within / 200)
+    assert left["gradient"].sharding.is_equivalent_to(left["by_rows"], 2)
 
 
 @pytest.mark.parametrize(
