@@ -41,8 +41,8 @@ STEPS = {
     "mean": Step(cross_entropy, 11, 20),
     "mean, axis=0": Step(partial(cross_entropy, axis=0), 12, 16, (0,)),
     "jax.value_and_grad": Step(by_jax, 24, 32),
-    "xploss.value_and_grad": Step(xploss.value_and_grad(cross_entropy), 23, 60),
-    "where": Step(masked, 39, 60, None, 2),
+    "xploss.value_and_grad": Step(xploss.value_and_grad(cross_entropy), 21, 44),
+    "where": Step(masked, 34, 60, None, 2),
     "mean, bfloat16": Step(cross_entropy, 14, 22, dtype="bfloat16"),
     "jax.value_and_grad, bfloat16": Step(by_jax, 30, 28, dtype="bfloat16"),
 }

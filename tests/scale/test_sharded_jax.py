@@ -422,7 +422,7 @@ def test_what_is_sent_does_not_grow_with_the_classes(classes):
     function = of_rows(BY_XPLOSS, {})
     given = {"logits": logits, "labels": labels}
     _, found = compiled_rows(LAYOUTS["8, classes"], function, given)
-    assert found == all_reduces(256, 256, 256, 512)
+    assert found == all_reduces(256, 512)
 
 
 def test_of_masses_of_few_classes_a_number_a_device_is_gathered():
