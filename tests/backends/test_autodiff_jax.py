@@ -654,3 +654,24 @@ def test_every_rule_keeps_the_slope_alone(loss):
     _, pullback = jax.vjp(lambda x: loss(x, y), x)
     kept = [leaf.size for leaf in jax.tree.leaves(pullback) if leaf.size > 1]
     assert kept == [x.size]
+
+
+def test_what_value_and_grad_returns_is_differentiated():
+    """Where the lines for nobody who differentiates would not do: at 0 and at ties."""
+    x = jnp.array([0.0, -0.0, 2.0, -40.0, jnp.inf, -jnp.inf])
+    y = jnp.array([1.0, 0.0, 1.0, 0.0, 1.0, 0.0])
+    entropy = partial(xploss.sigmoid_cross_entropy, reduction="sum")
+    made = jax.grad(lambda x: xploss.value_and_grad(entropy)(x, y)[1].sum())(x)
+    _, right = xploss.grad_and_hess(xploss.sigmoid_cross_entropy)(x, y)
+    np.testing.assert_array_max_ulp(np.asarray(made), np.asarray(right), 4)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], [[0.2, 0.3, 0.5]] * 3], ids=str)
+def test_what_value_and_grad_of_rows_returns_is_differentiated(labels):
+    x = jnp.array([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [-3.0, 2.0, 2.0]])
+    v, y = jnp.array([[1.0, -2.0, 0.5]] * 3), jnp.asarray(labels)
+    entropy = partial(xploss.softmax_cross_entropy, reduction="sum")
+    _, made = jax.jvp(lambda x: xploss.value_and_grad(entropy)(x, y)[1], (x,), (v,))
+    right = xploss.hessian_product(xploss.softmax_cross_entropy)(x, y, v)
+    within = 8 * jnp.finfo(x.dtype).eps
+    np.testing.assert_allclose(made, right, rtol=within, atol=within)
