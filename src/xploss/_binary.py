@@ -14,7 +14,6 @@ from ._arguments import (
 )
 from ._arrays import AnyArray, is_number
 from ._call import Call, Options, at_once, checked, loss_made_of, numbers_of, value
-from .backends.job import Ordinary
 from .formulas.focal import FOCAL
 from .formulas.probability import PROBABILITY
 from .formulas.record import Formula
@@ -217,8 +216,7 @@ def sigmoid_cross_entropy(
     """
     if weights is where is axis is None:
         options = _numbers_of_logits(pos_weight, label_smoothing)
-        ordinary = Ordinary(CROSS_ENTROPY, "value", logits, labels, options, reduction)
-        result = at_once(ordinary)
+        result = at_once(CROSS_ENTROPY, "value", logits, labels, options, reduction)
         if result is not None:
             return cast(A, result)
     call = _call_of_logits(
@@ -273,8 +271,7 @@ def binary_cross_entropy(
     """
     if weights is where is axis is None:
         options = _numbers_of_probabilities(eps, pos_weight, label_smoothing)
-        ordinary = Ordinary(PROBABILITY, "value", probs, labels, options, reduction)
-        result = at_once(ordinary)
+        result = at_once(PROBABILITY, "value", probs, labels, options, reduction)
         if result is not None:
             return cast(A, result)
     call = _call_of_probabilities(
@@ -336,8 +333,7 @@ def sigmoid_focal_loss(
     """
     if weights is where is axis is None:
         options = _numbers_of_focal(gamma, alpha, label_smoothing)
-        ordinary = Ordinary(FOCAL, "value", logits, labels, options, reduction)
-        result = at_once(ordinary)
+        result = at_once(FOCAL, "value", logits, labels, options, reduction)
         if result is not None:
             return cast(A, result)
     call = _focal_call(

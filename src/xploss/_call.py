@@ -15,7 +15,7 @@ from ._arrays import (
     same_shape,
     shape_of,
 )
-from .backends.job import Job, Ordinary
+from .backends.job import Job
 from .backends.table import listed
 from .formulas.record import Formula
 from .formulas.sigmoid import ONE
@@ -103,16 +103,30 @@ def checked(
 # ---- results -----------------------------------------------------------------------
 
 
-def at_once(call: Ordinary) -> Any:
-    """The result of an ordinary call, or None of any other, which is checked, and
-    refused where it has to be, as a `Call`."""
-    if call.options is None or type(call.reduction) is not str:
+def at_once(
+    formula: Formula,
+    quantity: str,
+    first: Any,
+    labels: Any,
+    options: Options | None,
+    reduction: Any,
+    class_axis: Any = -1,
+    ignored: Any = None,
+) -> Any:
+    """The result of an ordinary call, of two arrays that are alike, and of numbers.
+
+    None of any other, which is checked, and refused where it has to be, as a `Call`.
+    """
+    if options is None or type(reduction) is not str or reduction not in REDUCTIONS:
         return None
-    backend = listed(call.first) if call.reduction in REDUCTIONS else None
+    backend = listed(first)
     if backend is None:
         return None
-    of_rows = call.formula.per_row
-    return backend.rows_at_once(call) if of_rows else backend.at_once(call)
+    if formula.per_row:
+        return backend.rows_at_once(
+            formula, quantity, first, labels, options, reduction, class_axis, ignored
+        )
+    return backend.at_once(formula, quantity, first, labels, options, reduction)
 
 
 def numbers_of(*options: tuple[Any, float | None, float]) -> Options | None:

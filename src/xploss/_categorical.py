@@ -30,7 +30,6 @@ from ._arrays import (
 )
 from ._call import Call, Options, at_once, loss_made_of, numbers_of, value
 from .backends.classes import MOST_NUMBERS, are_told_apart
-from .backends.job import Ordinary
 from .formulas.class_probability import CATEGORICAL
 from .formulas.record import Formula
 from .formulas.softmax import (
@@ -443,7 +442,7 @@ def softmax_cross_entropy(
     """
     if class_weights is weights is where is axis is None:
         options = _numbers_of_softmax(label_smoothing, z_loss)
-        ordinary = Ordinary(
+        result = at_once(
             SOFTMAX_CROSS_ENTROPY,
             "value",
             logits,
@@ -453,7 +452,6 @@ def softmax_cross_entropy(
             class_axis,
             ignore_index,
         )
-        result = at_once(ordinary)
         if result is not None:
             return cast(A, result)
     call = _softmax_call(
@@ -520,7 +518,7 @@ reduction
     """
     if class_weights is weights is where is axis is None:
         options = _numbers_of_focal(gamma, label_smoothing)
-        ordinary = Ordinary(
+        result = at_once(
             SOFTMAX_FOCAL,
             "value",
             logits,
@@ -530,7 +528,6 @@ reduction
             class_axis,
             ignore_index,
         )
-        result = at_once(ordinary)
         if result is not None:
             return cast(A, result)
     call = _softmax_focal_call(
@@ -590,7 +587,7 @@ axis, reduction
     """
     if class_weights is weights is where is axis is None:
         options = _numbers_of_categorical(eps, label_smoothing)
-        ordinary = Ordinary(
+        result = at_once(
             CATEGORICAL,
             "value",
             probs,
@@ -600,7 +597,6 @@ axis, reduction
             class_axis,
             ignore_index,
         )
-        result = at_once(ordinary)
         if result is not None:
             return cast(A, result)
     call = _categorical_call(

@@ -13,7 +13,6 @@ from ._call import (
     hessian_times,
     value_and_gradient,
 )
-from .backends.job import Ordinary
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,8 +116,9 @@ def _at_once(
     if made_of.numbers is None or len(args) != 2 or not options.keys() <= made_of.names:
         return None
     numbers = made_of.numbers(**options)
-    ordinary = Ordinary(made_of.formula, quantity, *args, numbers, reduction)
-    pair: tuple[Any, Any] | None = at_once(ordinary)
+    pair: tuple[Any, Any] | None = at_once(
+        made_of.formula, quantity, *args, numbers, reduction
+    )
     return pair
 
 

@@ -22,9 +22,9 @@ from .._arrays import (
     is_narrow,
     library,
 )
-from ..formulas.record import Function
+from ..formulas.record import Formula, Function
 from .classes import Classes
-from .job import Job, Ordinary
+from .job import Job
 
 
 class Backend:
@@ -75,12 +75,30 @@ class Backend:
 
     # ---- running ---------------------------------------------------------------------
 
-    def at_once(self, call: Ordinary) -> Any:
+    def at_once(
+        self,
+        formula: Formula,
+        quantity: str,
+        first: Array,
+        labels: Any,
+        options: tuple[float | None, ...],
+        reduction: str,
+    ) -> Any:
         """The result of a call whose options are numbers, or None where it is none of
         those that a library has a shorter way for."""
         return None
 
-    def rows_at_once(self, call: Ordinary) -> Any:
+    def rows_at_once(
+        self,
+        formula: Formula,
+        quantity: str,
+        first: Array,
+        labels: Any,
+        options: tuple[float | None, ...],
+        reduction: str,
+        class_axis: Any,
+        ignored: Any,
+    ) -> Any:
         """The same of rows; of labels that are to be ignored there may be none."""
         return None
 

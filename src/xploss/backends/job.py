@@ -7,19 +7,6 @@ from ..formulas.record import Formula, Function
 from .classes import are_told_apart
 
 
-class Ordinary(NamedTuple):
-    """A call of two arrays and of numbers, which may go past the checks."""
-
-    formula: Formula
-    quantity: str
-    first: Any
-    labels: Any
-    options: tuple[float | None, ...] | None  # None if one of them is no such number
-    reduction: Any
-    class_axis: Any = -1  # of rows, as are labels that are to be ignored
-    ignored: Any = None
-
-
 class Job(NamedTuple):
     """weights * formula per element, 0 where masked.
 

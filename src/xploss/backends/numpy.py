@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array, computing_dtype
+from ..formulas.record import Formula
 from . import compiled
 from .base import Backend
 from .classes import MOST_NUMBERS, Classes
 from .compiled import plan_of
-from .job import Job, Ordinary, are_per_class, of_label
+from .job import Job, are_per_class, of_label
 
 # What `out` may be given for; another subclass of arrays has arithmetic of its own.
 OWN_TYPES = (np.ndarray, np.memmap)
@@ -44,9 +45,16 @@ class NumPy(Backend):
         """What may warn is run for itself; the compiled formulas do not."""
         return function(*args)
 
-    def at_once(self, call: Ordinary) -> Any:
-        formula, quantity, first, labels, options, reduction, *_ = call
-        dtype, given = first.dtype, (first, labels, *(options or ()))
+    def at_once(
+        self,
+        formula: Formula,
+        quantity: str,
+        first: Array,
+        labels: Any,
+        options: tuple[float | None, ...],
+        reduction: str,
+    ) -> Any:
+        dtype, given = first.dtype, (first, labels, *options)
         plan = plan_of(getattr(formula, quantity), given)
         if (
             self.compiled is None
@@ -64,8 +72,17 @@ class NumPy(Backend):
         results = made if total is None else [dtype.type(total), *made]
         return results[0] if len(results) == 1 else tuple(results)
 
-    def rows_at_once(self, call: Ordinary) -> Any:
-        formula, quantity, first, labels, options, reduction, class_axis, ignored = call
+    def rows_at_once(
+        self,
+        formula: Formula,
+        quantity: str,
+        first: Array,
+        labels: Any,
+        options: tuple[float | None, ...],
+        reduction: str,
+        class_axis: Any,
+        ignored: Any,
+    ) -> Any:
         if (
             self.compiled is None
             or type(labels) is not np.ndarray
@@ -83,7 +100,7 @@ class NumPy(Backend):
         if not are_numbers and not _are_masses(first, labels, ignored):
             return None
         label = of_label(labels[..., None] if are_numbers else labels, are_numbers)
-        given = (first, *label, *(options or ()))
+        given = (first, *label, *options)
         plan: Any = plan_of(getattr(formula, quantity), given)
         kinds = are_per_class(formula, quantity, plan.results)
         arguments = plan.arguments(*given)

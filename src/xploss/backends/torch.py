@@ -27,7 +27,7 @@ from . import device, torch_operations, torch_private
 from .base import Backend
 from .classes import MOST_NUMBERS, Classes
 from .compiled import BFLOAT16, TYPES, plan_of
-from .job import Job, Ordinary, are_per_class, of_label, undifferentiated
+from .job import Job, are_per_class, of_label, undifferentiated
 from .numpy import BACKEND as NUMPY
 
 SECOND = "slope_and_curvature"  # which has no static options
@@ -85,9 +85,16 @@ class Torch(Backend):
         with mode:
             return function(*args)
 
-    def at_once(self, call: Ordinary) -> Any:
+    def at_once(
+        self,
+        formula: Formula,
+        quantity: str,
+        first: Any,
+        labels: Any,
+        options: tuple[float | None, ...],
+        reduction: str,
+    ) -> Any:
         """Of tensors in memory; what a value's derivative needs is kept."""
-        first, labels = call.first, call.labels
         if (
             NUMPY.compiled is None
             or _is_watched()
@@ -96,10 +103,20 @@ class Torch(Backend):
             or labels.shape != first.shape
         ):
             return None
-        return _at_once(call, first.numel())
+        n = first.numel()
+        return _at_once(formula, quantity, first, labels, options, reduction, n)
 
-    def rows_at_once(self, call: Ordinary) -> Any:
-        first, labels, class_axis = call.first, call.labels, call.class_axis
+    def rows_at_once(
+        self,
+        formula: Formula,
+        quantity: str,
+        first: Any,
+        labels: Any,
+        options: tuple[float | None, ...],
+        reduction: str,
+        class_axis: Any,
+        ignored: Any,
+    ) -> Any:
         if (
             NUMPY.compiled is None
             or _is_watched()
@@ -111,11 +128,12 @@ class Torch(Backend):
         ):
             return None
         are_numbers = labels.ndim < first.ndim
-        if are_numbers and not _are_numbers(first, labels, call.ignored):
+        if are_numbers and not _are_numbers(first, labels, ignored):
             return None
-        if not are_numbers and not _are_masses(first, labels, call.ignored):
+        if not are_numbers and not _are_masses(first, labels, ignored):
             return None
-        return _at_once(call, first.numel() // first.shape[-1])
+        rows = first.numel() // first.shape[-1]
+        return _at_once(formula, quantity, first, labels, options, reduction, rows)
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """By kernels where nothing is differentiated, or by a rule that has a sum's."""
@@ -345,9 +363,16 @@ def _tensor(result: Any) -> Any:
     return torch.from_numpy(array)
 
 
-def _at_once(call: Ordinary, n: int) -> Any:
+def _at_once(
+    formula: Formula,
+    quantity: str,
+    first: Any,
+    labels: Any,
+    options: tuple[float | None, ...],
+    reduction: str,
+    n: int,
+) -> Any:
     """Of tensors in a row; None of what is to be differentiated by its lines."""
-    formula, quantity, first, labels, options, reduction, *_ = call
     summed, results = reduction != "none", 1 if quantity == "value" else 2
     n = n if summed and reduction != "sum" else 1
     if torch.is_grad_enabled() and (first.requires_grad or labels.requires_grad):
